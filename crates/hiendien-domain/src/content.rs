@@ -1,0 +1,197 @@
+//! What a site says: the values a template is filled with.
+//!
+//! All text is plain text; escaping is the renderer's work. What may not be published (a phone
+//! number without consent, a birth date, a full 12-digit tax id) never gets this far.
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{DomainName, MailAddress};
+
+/// All the content of one site.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum SiteContent {
+    Business(Box<BusinessContent>),
+    Cv(Box<CvContent>),
+}
+
+/// What every site has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SiteIdentity {
+    /// Canonical host name, A-labels.
+    pub host: DomainName,
+    /// The host name as people read it.
+    pub host_unicode: String,
+    /// Provisioned address visitors write to.
+    pub email: MailAddress,
+    /// Where anyone can report abuse of this site (absolute URL).
+    pub abuse_url: String,
+    /// Day of the grant, `YYYY-MM-DD`; the content's only date, so that rendering stays deterministic.
+    pub since: String,
+}
+
+/// A shop, an enterprise, a household business.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BusinessContent {
+    pub site: SiteIdentity,
+    /// What the sign over the door says.
+    pub trade_name: String,
+    /// One or two paragraphs, separated by blank lines; written from the claim's facts when the owner gave none.
+    pub about: String,
+    /// What the business does, in a few words.
+    pub industry: Option<String>,
+    pub phone: Option<Phone>,
+    pub address: Address,
+    pub hours: Vec<OpeningHours>,
+    pub products: Vec<Product>,
+    pub links: Vec<Link>,
+    pub geo: Option<Geo>,
+    pub bank: Option<BankTransfer>,
+    pub legal: LegalFooter,
+}
+
+/// A telephone number in the two forms a page needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Phone {
+    /// `+84912345678`, for `tel:` links.
+    pub e164: String,
+    /// `0912 345 678`, for people.
+    pub display: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// House number and street.
+    pub line: String,
+    pub ward: Option<String>,
+    /// Name of the province valid since 2025-07-01.
+    pub province: String,
+}
+
+/// One span of opening on some days of the week.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpeningHours {
+    /// ISO weekdays, 1 is Monday, 7 is Sunday.
+    pub days: Vec<u8>,
+    /// `HH:MM`, 24-hour clock, `Asia/Ho_Chi_Minh`.
+    pub opens: String,
+    pub closes: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Product {
+    pub name: String,
+    /// Sold by this unit, such as `tô` or `kg`.
+    pub unit: Option<String>,
+    /// Whole đồng; `None` is shown as "giá liên hệ".
+    pub price_vnd: Option<u64>,
+    pub tax_included: bool,
+}
+
+/// A link to the owner's page elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// `zalo`, `facebook`, `shopee`, `tiktok`, `github`, `linkedin`, `website` or another lower-case word.
+    pub network: String,
+    /// What people read, such as `Facebook`.
+    pub label: String,
+    /// Absolute `https:` URL.
+    pub url: String,
+}
+
+/// WGS 84, degrees.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Geo {
+    pub latitude: f64,
+    pub longitude: f64,
+}
+
+/// Account shown for transfers; present only with the owner's explicit consent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BankTransfer {
+    pub bin: String,
+    pub account: String,
+    pub holder: String,
+}
+
+/// What the law wants in the footer of a business page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegalFooter {
+    pub legal_name: String,
+    /// "Doanh nghiệp" or "Hộ kinh doanh".
+    pub subject: String,
+    /// Tax id fit for print: whole when it is a tax code, masked when it is a person's id.
+    pub tax_id: String,
+    pub registration_no: Option<String>,
+    /// `dd/mm/yyyy`.
+    pub registered_on: Option<String>,
+    pub registered_by: Option<String>,
+    pub representative: Option<String>,
+}
+
+/// A person's CV, with posts when there are any.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CvContent {
+    pub site: SiteIdentity,
+    pub full_name: String,
+    /// What the person does or studies, in a few words.
+    pub headline: String,
+    /// Written from the claim's facts when the owner gave none.
+    pub summary: String,
+    pub school: Option<String>,
+    pub study_field: Option<String>,
+    /// Province name, when the owner's résumé gives a location.
+    pub location: Option<String>,
+    pub links: Vec<Link>,
+    pub work: Vec<Experience>,
+    pub volunteer: Vec<Experience>,
+    pub projects: Vec<Experience>,
+    pub education: Vec<Experience>,
+    pub awards: Vec<Experience>,
+    pub certificates: Vec<Experience>,
+    pub publications: Vec<Experience>,
+    pub skills: Vec<Skill>,
+    pub languages: Vec<Skill>,
+    pub interests: Vec<Skill>,
+    pub references: Vec<Reference>,
+    pub posts: Vec<Post>,
+}
+
+/// A dated entry of a CV, whatever its section.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Experience {
+    /// Position, degree, title of an award.
+    pub title: String,
+    /// Company, school, awarder.
+    pub organisation: Option<String>,
+    pub url: Option<String>,
+    /// `MM/YYYY` or `YYYY`.
+    pub from: Option<String>,
+    pub to: Option<String>,
+    pub summary: Option<String>,
+    pub highlights: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skill {
+    pub name: String,
+    pub level: Option<String>,
+    pub keywords: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    pub name: String,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Post {
+    /// Lower-case ASCII, unique within the site.
+    pub slug: String,
+    pub title: String,
+    /// `YYYY-MM-DD`.
+    pub date: String,
+    /// Markdown; raw HTML in it is shown as text.
+    pub body: String,
+}

@@ -1,0 +1,3 @@
+//! Verbs, their steps, the runner, and the ports they need.
+
+pub mod ports;

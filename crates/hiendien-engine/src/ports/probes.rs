@@ -1,0 +1,61 @@
+use async_trait::async_trait;
+use hiendien_domain::ids::PresenceId;
+use hiendien_domain::name::{DomainName, MailAddress};
+use hiendien_domain::records::Rrset;
+use serde::{Deserialize, Serialize};
+
+use super::PortError;
+
+/// What the name servers said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneProof {
+    pub serial: u32,
+    /// Number of server addresses asked; each answered the serial.
+    pub servers: usize,
+}
+
+/// What the edge said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteProof {
+    /// Serial number of the certificate of the handshake, hexadecimal.
+    pub certificate_serial: String,
+    /// Revision hash, from the response header `x-revision`.
+    pub revision: String,
+    /// `h2` or `http/1.1`.
+    pub protocol: String,
+}
+
+/// What the mail servers said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailProof {
+    /// Message-ID of the message that came in from outside and was read over IMAP.
+    pub received: String,
+    /// Message-ID of the message submitted and received outside.
+    pub sent: String,
+    /// Selector of the DKIM signature that verified against the published key.
+    pub selector: String,
+}
+
+/// Asks the world whether it is so, as an outsider would: over the wire, never our tables.
+/// Transient when the answer is not the wanted one yet, or could not be asked.
+#[async_trait]
+pub trait Probes: Send + Sync {
+    /// Every address of every name server, over UDP and TCP, answers `serial` or newer for the
+    /// apex, and the parent zone delegates to exactly the name servers of the platform.
+    async fn zone(&self, apex: &DomainName, serial: u32) -> Result<ZoneProof, PortError>;
+
+    /// Every name server answers exactly this RRset.
+    async fn rrset(&self, apex: &DomainName, rrset: &Rrset) -> Result<(), PortError>;
+
+    /// `https://apex/` and `https://www.apex/` answer with a certificate that verifies, 200 with
+    /// the revision, and a redirect; `http://apex/` redirects to HTTPS.
+    async fn site(&self, apex: &DomainName, revision: &str) -> Result<SiteProof, PortError>;
+
+    /// A message from outside reaches the mailbox and is read over IMAP; one goes out through
+    /// submission, and its DKIM signature verifies against the zone.
+    async fn mail(
+        &self,
+        presence: PresenceId,
+        address: &MailAddress,
+    ) -> Result<MailProof, PortError>;
+}
