@@ -1,9 +1,10 @@
 //! DNS records as desired states: a zone is written whole, from a presence and the platform.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::name::DomainName;
 use crate::platform::Platform;
@@ -465,4 +466,54 @@ pub fn platform_zone(platform: &Platform, policy_id: &str) -> ZoneSpec {
     );
 
     zone.into_zone(apex, platform)
+}
+
+/// Why a change of a zone is held back.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BrakeError {
+    #[error("the change would replace the apex NS records of `{0}`")]
+    NameServers(DomainName),
+    #[error(
+        "the change would take away {removed} of the {total} records of `{apex}`, more than 30 %"
+    )]
+    TooMuch {
+        apex: DomainName,
+        removed: usize,
+        total: usize,
+    },
+}
+
+/// Zones with fewer records than this may change freely.
+const BRAKE_RECORDS_MIN: usize = 10;
+
+/// Holds back a change that takes away more than 30 % of a zone's records, or any apex NS record:
+/// such a change is more likely a fault of ours than a wish. Additions always pass.
+pub fn guard(old: &ZoneSpec, new: &ZoneSpec) -> Result<(), BrakeError> {
+    let pairs = |zone: &ZoneSpec| -> BTreeSet<(DomainName, RecordData)> {
+        let of = |rrset: &Rrset| -> Vec<_> {
+            rrset
+                .records
+                .iter()
+                .map(|data| (rrset.owner.clone(), data.clone()))
+                .collect()
+        };
+        zone.rrsets.iter().flat_map(of).collect()
+    };
+    let (before, after) = (pairs(old), pairs(new));
+    let removed: Vec<_> = before.difference(&after).collect();
+    if removed
+        .iter()
+        .any(|(owner, data)| *owner == old.apex && data.kind() == RecordKind::Ns)
+    {
+        return Err(BrakeError::NameServers(old.apex.clone()));
+    }
+    if before.len() >= BRAKE_RECORDS_MIN && removed.len() * 10 > before.len() * 3 {
+        let (removed, total) = (removed.len(), before.len());
+        return Err(BrakeError::TooMuch {
+            apex: old.apex.clone(),
+            removed,
+            total,
+        });
+    }
+    Ok(())
 }

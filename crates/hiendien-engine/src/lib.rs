@@ -1,3 +1,18 @@
-//! Verbs, their steps, the runner, and the ports they need.
+//! Verbs, their steps, the worker that runs them, and the ports they need.
+//!
+//! Three contexts, three retry rules: an API handler does not retry (its caller does); a step is
+//! retried for as long as its failure is transient; a reconciler does not retry, its next
+//! activation does.
+//!
+//! The engine knows no adapter, no SQL and no wire format. Time comes through [`clock::Clock`].
 
+pub mod clock;
+// pub mod intake;
+pub mod operation;
 pub mod ports;
+pub mod presence;
+pub mod retry;
+pub mod step;
+pub mod store;
+pub mod verbs;
+pub mod worker;

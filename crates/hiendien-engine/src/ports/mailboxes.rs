@@ -52,8 +52,9 @@ pub struct PasswordLink {
 /// Keeps one-time links by the hash of their token, so that the store alone opens nothing.
 #[async_trait]
 pub trait PasswordLinks: Send + Sync {
-    /// Makes `token` open `link`; earlier links of the same mailbox stop working.
-    async fn put_link(&self, token: &Secret, link: &PasswordLink) -> Result<(), PortError>;
+    /// Keeps the link and returns its token. The same link gives the same token, so that a letter
+    /// sent twice says the same; a link that was used stays used. Earlier links of the mailbox stop working.
+    async fn put_link(&self, link: &PasswordLink) -> Result<Secret, PortError>;
 
     /// Looks at the link without using it up; `None` when unknown, used or expired at `now`.
     async fn link(&self, token: &Secret, now: Timestamp)

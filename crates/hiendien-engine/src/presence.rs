@@ -1,0 +1,52 @@
+//! A presence as the engine and the views see it.
+
+use hiendien_domain::content::SiteContent;
+use hiendien_domain::ids::{ClaimId, OperationId, PresenceId};
+use hiendien_domain::lifecycle::{Plane, PlaneState, PresenceState, Programme};
+use hiendien_domain::name::{DomainName, LocalPart, MailAddress};
+use hiendien_domain::site::RevisionHash;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What a claim asks the engine to make: all that steps need, and nothing that is not needed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PresencePlan {
+    pub name: DomainName,
+    pub programme: Programme,
+    /// Who the presence belongs to, for letters.
+    pub owner_name: String,
+    pub contact_email: MailAddress,
+    /// The first is the one shown on the site.
+    pub mailboxes: Vec<LocalPart>,
+    pub template: String,
+    pub content: SiteContent,
+}
+
+/// The row of a presence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Presence {
+    pub id: PresenceId,
+    pub claim: ClaimId,
+    pub registrar: String,
+    pub reference: String,
+    pub state: PresenceState,
+    pub created_at: Timestamp,
+    /// When it was live for the first time.
+    pub live_at: Option<Timestamp>,
+    pub plan: PresencePlan,
+    pub revision: Option<RevisionHash>,
+    pub planes: Vec<PlaneStatus>,
+    /// The operation begun last.
+    pub operation: OperationId,
+}
+
+/// What was last observed of one plane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaneStatus {
+    pub plane: Plane,
+    pub state: PlaneState,
+    /// Why it is not ready, in English, for operators.
+    pub reason: Option<String>,
+    pub since: Timestamp,
+    pub next_attempt_at: Option<Timestamp>,
+}

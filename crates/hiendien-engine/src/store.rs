@@ -1,0 +1,227 @@
+//! What the engine needs from its store, in three narrow parts: taking claims in, keeping the
+//! log of operations under leases, and reading.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hiendien_domain::ids::{ClaimId, OperationId, PresenceId};
+use hiendien_domain::name::DomainName;
+use hiendien_domain::secret::Secret;
+use hiendien_domain::site::RevisionHash;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::operation::{Event, Operation, PlaneChange, RunEnd, StepLog};
+use crate::ports::PortError;
+use crate::presence::{Presence, PresencePlan};
+
+/// A checked claim on its way into the store.
+#[derive(Debug, Clone)]
+pub struct NewClaim {
+    pub claim: ClaimId,
+    pub presence: PresenceId,
+    pub operation: OperationId,
+    pub registrar: String,
+    pub reference: String,
+    /// Names the content: equal claims have equal fingerprints.
+    pub fingerprint: String,
+    /// Names who is entitled, for the one-per-subject rule. Holds no personal data.
+    pub subject_key: String,
+    /// The claim as it is kept; sealed by the store.
+    pub document: Secret,
+    pub plan: PresencePlan,
+    /// Steps of the provision verb, in their order.
+    pub steps: Vec<&'static str>,
+}
+
+/// Where a claim ended up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    pub claim: ClaimId,
+    pub presence: PresenceId,
+    pub operation: OperationId,
+    /// The same claim had been handed in before; nothing was changed.
+    pub repeated: bool,
+}
+
+/// Why a claim is not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    #[error(
+        "registrar `{registrar}` has used reference `{reference}` for a claim with other content"
+    )]
+    ReferenceReused {
+        registrar: String,
+        reference: String,
+    },
+    #[error("`{name}` already has a presence")]
+    NameTaken { name: DomainName },
+    #[error("this subject already has the presence its programme grants, `{name}`")]
+    SubjectServed { name: DomainName },
+    #[error("could not store the claim")]
+    Store(#[source] PortError),
+}
+
+/// Takes claims in.
+#[async_trait]
+pub trait Intake: Send + Sync {
+    /// Stores the claim, its presence and its provision operation in one transaction. The same
+    /// (registrar, reference) with the same fingerprint gives what was made before.
+    async fn accept(&self, claim: NewClaim, now: Timestamp) -> Result<Accepted, AcceptError>;
+}
+
+/// The right to work on one operation until it expires. Every write carries its fence, so that a
+/// worker that slept through its lease cannot write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    pub operation: OperationId,
+    pub worker: String,
+    pub fence: i64,
+}
+
+/// Why a write under a lease did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    #[error("the lease on operation `{0}` is lost")]
+    Lost(OperationId),
+    #[error("could not write to the operation log")]
+    Store(#[source] PortError),
+}
+
+/// Keeps operations and their logs.
+#[async_trait]
+pub trait OperationLog: Send + Sync {
+    /// Gives the operation that is due and waits longest to `worker`, until `now + lease`.
+    /// `None` when nothing is due.
+    async fn lease_next(
+        &self,
+        worker: &str,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Option<(Lease, Operation, Presence)>, PortError>;
+
+    async fn extend(&self, lease: &Lease, now: Timestamp, by: Duration) -> Result<(), LeaseError>;
+
+    /// Adds lines and plane changes in one transaction. Durable when it returns.
+    async fn write(
+        &self,
+        lease: &Lease,
+        lines: Vec<StepLog>,
+        planes: Vec<PlaneChange>,
+        now: Timestamp,
+    ) -> Result<(), LeaseError>;
+
+    /// Adds the last lines and lets go of the operation, in one transaction.
+    async fn end_run(
+        &self,
+        lease: &Lease,
+        lines: Vec<StepLog>,
+        planes: Vec<PlaneChange>,
+        end: RunEnd,
+        now: Timestamp,
+    ) -> Result<(), LeaseError>;
+
+    /// Makes a stuck or parked operation due at once. `false` when it is neither.
+    async fn retry(&self, operation: OperationId, now: Timestamp) -> Result<bool, PortError>;
+
+    /// Moves on when something may have become due. A hint: look again from time to time in any case.
+    fn changes(&self) -> watch::Receiver<u64>;
+}
+
+/// Makes revisions the ones that are served.
+#[async_trait]
+pub trait Publications: Send + Sync {
+    /// Moves the presence's pointer to `revision` and makes its host names answer, in one transaction.
+    async fn publish(
+        &self,
+        presence: PresenceId,
+        apex: &DomainName,
+        revision: &RevisionHash,
+        now: Timestamp,
+    ) -> Result<(), PortError>;
+}
+
+/// Reads what is stored, for the API. Pages are bounded by `limit`.
+#[async_trait]
+pub trait Directory: Send + Sync {
+    async fn presence(&self, id: PresenceId) -> Result<Option<Presence>, PortError>;
+
+    async fn presence_by_name(&self, name: &DomainName) -> Result<Option<Presence>, PortError>;
+
+    async fn claim_presence(&self, claim: ClaimId) -> Result<Option<PresenceId>, PortError>;
+
+    /// Presences of a registrar (all where `None`) after `after`, by identifier, which is by age.
+    async fn presences(
+        &self,
+        registrar: Option<&str>,
+        after: Option<PresenceId>,
+        limit: usize,
+    ) -> Result<Vec<Presence>, PortError>;
+
+    async fn operation(&self, id: OperationId) -> Result<Option<Operation>, PortError>;
+
+    /// Operations of a presence, the newest first.
+    async fn operations(
+        &self,
+        presence: PresenceId,
+        limit: usize,
+    ) -> Result<Vec<Operation>, PortError>;
+
+    /// Events of a presence (all where `None`) written after `after`, in order.
+    async fn events(
+        &self,
+        presence: Option<PresenceId>,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<Event>, PortError>;
+
+    /// Moves on when events may have been written. A hint: look again from time to time in any case.
+    fn changes(&self) -> watch::Receiver<u64>;
+
+    /// Looks up who an API key belongs to, by the SHA-256 of the key.
+    async fn api_key(&self, key_hash: &[u8; 32]) -> Result<Option<ApiKey>, PortError>;
+}
+
+/// Who may call the API, and as what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    pub name: String,
+    /// The registrar the key acts for; `None` for the platform's operators, who see all.
+    pub registrar: Option<String>,
+}
+
+/// The stored answer to a POST that carried an `Idempotency-Key`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdempotentReply {
+    /// First time: go on, then call [`IdempotencyKeys::finish`].
+    Begun,
+    /// The same key and body: send this again.
+    Finished { status: u16, body: String },
+    /// The same key with another body.
+    Mismatch,
+    /// The first call has not ended.
+    InFlight,
+}
+
+/// Remembers the answers to POSTs (draft-ietf-httpapi-idempotency-key-header). Kept for 7 days.
+#[async_trait]
+pub trait IdempotencyKeys: Send + Sync {
+    async fn begin(
+        &self,
+        caller: &str,
+        key: &str,
+        fingerprint: &str,
+        now: Timestamp,
+    ) -> Result<IdempotentReply, PortError>;
+
+    async fn finish(
+        &self,
+        caller: &str,
+        key: &str,
+        status: u16,
+        body: &str,
+    ) -> Result<(), PortError>;
+
+    /// Forgets a call that ended without an answer worth keeping, such as a failure of ours.
+    async fn forget(&self, caller: &str, key: &str) -> Result<(), PortError>;
+}

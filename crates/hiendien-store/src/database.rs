@@ -1,0 +1,218 @@
+//! One writer thread with group commit, and a pool of readers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::error::StoreError;
+use crate::migrations::migrate;
+
+/// Writes waiting for the writer; a caller beyond that waits.
+const QUEUE_MAX: usize = 1024;
+/// Writes that share one transaction.
+const BATCH_MAX: usize = 256;
+/// Idle read connections kept.
+const READERS_MAX: usize = 8;
+/// How long SQLite waits for a lock held by another process, such as a backup.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A write: changes rows inside a savepoint, then gets told whether the commit held.
+type Write = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Reply + Send>;
+type Reply = Box<dyn FnOnce(Option<StoreError>) + Send>;
+
+pub(crate) struct Database {
+    path: PathBuf,
+    writes: mpsc::Sender<Write>,
+    readers: Mutex<Vec<Connection>>,
+    committed: watch::Sender<u64>,
+}
+
+impl Database {
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut connection = Connection::open(path)?;
+        configure(&connection)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        migrate(&mut connection, path)?;
+        let (writes, queue) = mpsc::channel(QUEUE_MAX);
+        let (committed, _) = watch::channel(0);
+        let (thread_path, thread_committed) = (path.to_owned(), committed.clone());
+        thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || write_batches(&connection, &thread_path, queue, &thread_committed))
+            .map_err(|source| StoreError::File {
+                action: "start the writer of",
+                path: path.to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            path: path.to_owned(),
+            writes,
+            readers: Mutex::default(),
+            committed,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Moves on with every commit.
+    pub(crate) fn committed(&self) -> watch::Receiver<u64> {
+        self.committed.subscribe()
+    }
+
+    /// Runs `change` in the writer. When it fails, all it did is undone. Durable when this returns.
+    pub(crate) async fn write<T, F>(&self, change: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let path = self.path.clone();
+        let write: Write = Box::new(move |transaction| {
+            let result = transaction.and_then(|connection| in_savepoint(connection, change));
+            Box::new(move |commit_error| {
+                let result = match (result, commit_error) {
+                    (Ok(_), Some(error)) => Err(error),
+                    (Err(StoreError::Database(error)), _) => Err(told(&error, &path)),
+                    (result, _) => result,
+                };
+                // A caller that gave up does not need the answer.
+                let _ = reply.send(result);
+            })
+        });
+        self.writes
+            .send(write)
+            .await
+            .map_err(|_| StoreError::Stopped)?;
+        answer.await.map_err(|_| StoreError::Stopped)?
+    }
+
+    /// Runs `query` on a read connection, on this thread.
+    pub(crate) fn read_blocking<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let idle = self
+            .readers
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => {
+                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+                let connection = Connection::open_with_flags(&self.path, flags)?;
+                configure(&connection)?;
+                connection
+            }
+        };
+        let result = query(&connection);
+        let mut readers = self
+            .readers
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if readers.len() < READERS_MAX {
+            readers.push(connection);
+        }
+        result
+    }
+
+    /// Runs `query` on a read connection, off the async threads.
+    pub(crate) async fn read<T, F>(self: &std::sync::Arc<Self>, query: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let database = std::sync::Arc::clone(self);
+        tokio::task::spawn_blocking(move || database.read_blocking(query))
+            .await
+            .map_err(|_| StoreError::Stopped)?
+    }
+}
+
+fn configure(connection: &Connection) -> Result<(), StoreError> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+fn in_savepoint<T>(
+    connection: &Connection,
+    change: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    connection.prepare_cached("SAVEPOINT change")?.execute([])?;
+    let result = change(connection);
+    if result.is_err() {
+        connection
+            .prepare_cached("ROLLBACK TO change")?
+            .execute([])?;
+    }
+    connection.prepare_cached("RELEASE change")?.execute([])?;
+    result
+}
+
+fn write_batches(
+    connection: &Connection,
+    path: &Path,
+    mut queue: mpsc::Receiver<Write>,
+    committed: &watch::Sender<u64>,
+) {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    while queue.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+        let begun = connection.execute_batch("BEGIN IMMEDIATE");
+        let mut replies = Vec::with_capacity(batch.len());
+        for write in batch.drain(..) {
+            let transaction = match &begun {
+                Ok(()) => Ok(connection),
+                Err(error) => Err(told(error, path)),
+            };
+            replies.push(write(transaction));
+        }
+        if begun.is_err() {
+            replies.into_iter().for_each(|reply| reply(None));
+            continue;
+        }
+        let commit = if connection.is_autocommit() {
+            // SQLite itself rolled the transaction back, as it does on a full disk.
+            let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+            Err(rusqlite::Error::SqliteFailure(full, None))
+        } else {
+            connection.execute_batch("COMMIT")
+        };
+        if commit.is_err()
+            && !connection.is_autocommit()
+            && let Err(error) = connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "could not roll back");
+        }
+        if commit.is_ok() {
+            committed.send_modify(|count| *count = count.wrapping_add(1));
+        }
+        for reply in replies {
+            reply(commit.as_ref().err().map(|error| told(error, path)));
+        }
+    }
+}
+
+/// A copy of a commit's error for each of those who waited for it.
+fn told(error: &rusqlite::Error, path: &Path) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::DiskFull {
+            path: path.to_owned(),
+        },
+        code => StoreError::Database(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error {
+                code: code.unwrap_or(ErrorCode::Unknown),
+                extended_code: 0,
+            },
+            Some(error.to_string()),
+        )),
+    }
+}

@@ -1,0 +1,439 @@
+//! Keeps operations, their logs and their leases.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hiendien_domain::ids::OperationId;
+use hiendien_domain::lifecycle::{OperationState, PlaneState, PresenceState, StepState};
+use hiendien_engine::operation::{Operation, PlaneChange, RunEnd, StepLog};
+use hiendien_engine::ports::PortError;
+use hiendien_engine::presence::Presence;
+use hiendien_engine::store::{Lease, LeaseError, OperationLog};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension};
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::SqliteStore;
+use crate::directory::{read_operation, read_presence};
+use crate::error::StoreError;
+use crate::row::{IntoPort, add_event, no_detail, parse};
+
+fn millis(moment: Timestamp, plus: Duration) -> i64 {
+    let plus = i64::try_from(plus.as_millis()).unwrap_or(i64::MAX);
+    moment.as_millisecond().saturating_add(plus)
+}
+
+impl SqliteStore {
+    /// Makes every leased operation due at once. Call it at start, when no other process can be
+    /// working on this store: a worker that was killed cannot give its leases back itself.
+    pub async fn break_leases(&self, now: Timestamp) -> Result<usize, StoreError> {
+        self.database
+            .write(move |connection| {
+                let broken = connection.execute(
+                    "UPDATE operation SET due_at = ?1, fence = fence + 1, lease_owner = NULL, state = ?2
+                     WHERE state = ?3",
+                    (
+                        now.as_millisecond(),
+                        OperationState::Queued.word(),
+                        OperationState::Running.word(),
+                    ),
+                )?;
+                Ok(broken)
+            })
+            .await
+    }
+
+    async fn write_leased<F>(&self, lease: &Lease, change: F) -> Result<(), LeaseError>
+    where
+        F: FnOnce(&Connection, &str) -> Result<(), StoreError> + Send + 'static,
+    {
+        let held = lease.clone();
+        let written = self
+            .database
+            .write(move |connection| {
+                let operation = held.operation.to_string();
+                let presence: Option<String> = connection
+                    .prepare_cached(
+                        "SELECT presence_id FROM operation
+                         WHERE id = ?1 AND fence = ?2 AND lease_owner = ?3",
+                    )?
+                    .query_row((&operation, held.fence, &held.worker), |row| row.get(0))
+                    .optional()?;
+                match presence {
+                    Some(presence) => change(connection, &presence).map(|()| true),
+                    None => Ok(false),
+                }
+            })
+            .await;
+        match written {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(LeaseError::Lost(lease.operation)),
+            Err(error) => Err(LeaseError::Store(
+                error.into_port("writing the operation log"),
+            )),
+        }
+    }
+}
+
+#[async_trait]
+impl OperationLog for SqliteStore {
+    async fn lease_next(
+        &self,
+        worker: &str,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Option<(Lease, Operation, Presence)>, PortError> {
+        const DUE: &str = "SELECT id FROM operation WHERE due_at <= ?1 ORDER BY due_at LIMIT 1";
+        // Most looks find nothing; they need not take a turn at the writer.
+        let look = move |connection: &Connection| {
+            let due: Option<String> = connection
+                .prepare_cached(DUE)?
+                .query_row([now.as_millisecond()], |row| row.get(0))
+                .optional()?;
+            Ok(due.is_some())
+        };
+        if !self.database.read(look).await.port("looking for work")? {
+            return Ok(None);
+        }
+        let worker = worker.to_owned();
+        let take = move |connection: &Connection| {
+            let due: Option<String> = connection
+                .prepare_cached(DUE)?
+                .query_row([now.as_millisecond()], |row| row.get(0))
+                .optional()?;
+            let Some(id) = due else { return Ok(None) };
+            let fence: i64 = connection
+                .prepare_cached(
+                    "UPDATE operation
+                     SET state = ?2, lease_owner = ?3, due_at = ?4, fence = fence + 1, reason = NULL
+                     WHERE id = ?1 RETURNING fence",
+                )?
+                .query_row(
+                    (
+                        &id,
+                        OperationState::Running.word(),
+                        &worker,
+                        millis(now, lease),
+                    ),
+                    |row| row.get(0),
+                )?;
+            let operation_id: OperationId = parse("operation.id", &id)?;
+            let operation = read_operation(connection, operation_id)?
+                .ok_or_else(|| StoreError::corrupt("operation.id", "it vanished"))?;
+            let presence = read_presence(connection, "id", &operation.presence.to_string())?
+                .ok_or_else(|| StoreError::corrupt("operation.presence_id", "no such presence"))?;
+            if presence.state != PresenceState::Live {
+                connection
+                    .prepare_cached("UPDATE presence SET state = ?2 WHERE id = ?1")?
+                    .execute((presence.id.to_string(), PresenceState::Provisioning.word()))?;
+            }
+            add_event(
+                connection,
+                now,
+                &presence.id.to_string(),
+                Some(&id),
+                "operation.running",
+                None,
+                &json!({ "worker": worker }),
+            )?;
+            let lease = Lease {
+                operation: operation_id,
+                worker,
+                fence,
+            };
+            Ok(Some((lease, operation, presence)))
+        };
+        self.database.write(take).await.port("taking a lease")
+    }
+
+    async fn extend(&self, lease: &Lease, now: Timestamp, by: Duration) -> Result<(), LeaseError> {
+        let id = lease.operation.to_string();
+        self.write_leased(lease, move |connection, _| {
+            connection
+                .prepare_cached("UPDATE operation SET due_at = ?2 WHERE id = ?1")?
+                .execute((&id, millis(now, by)))?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn write(
+        &self,
+        lease: &Lease,
+        lines: Vec<StepLog>,
+        planes: Vec<PlaneChange>,
+        now: Timestamp,
+    ) -> Result<(), LeaseError> {
+        let id = lease.operation.to_string();
+        self.write_leased(lease, move |connection, presence| {
+            add_lines(connection, &id, presence, &lines, now)?;
+            change_planes(connection, presence, &planes, now)
+        })
+        .await
+    }
+
+    async fn end_run(
+        &self,
+        lease: &Lease,
+        lines: Vec<StepLog>,
+        planes: Vec<PlaneChange>,
+        end: RunEnd,
+        now: Timestamp,
+    ) -> Result<(), LeaseError> {
+        let id = lease.operation.to_string();
+        self.write_leased(lease, move |connection, presence| {
+            add_lines(connection, &id, presence, &lines, now)?;
+            change_planes(connection, presence, &planes, now)?;
+            end_run(connection, &id, presence, &end, now)
+        })
+        .await
+    }
+
+    async fn retry(&self, operation: OperationId, now: Timestamp) -> Result<bool, PortError> {
+        let retry = move |connection: &Connection| {
+            let id = operation.to_string();
+            let changed: Option<String> = connection
+                .prepare_cached(
+                    "UPDATE operation SET state = ?2, due_at = ?3, reason = NULL
+                     WHERE id = ?1 AND state IN (?4, ?5) RETURNING presence_id",
+                )?
+                .query_row(
+                    (
+                        &id,
+                        OperationState::Queued.word(),
+                        now.as_millisecond(),
+                        OperationState::Stuck.word(),
+                        OperationState::Parked.word(),
+                    ),
+                    |row| row.get(0),
+                )
+                .optional()?;
+            let Some(presence) = changed else {
+                return Ok(false);
+            };
+            connection
+                .prepare_cached(
+                    "UPDATE step SET next_attempt_at = NULL WHERE operation_id = ?1 AND state = ?2",
+                )?
+                .execute((&id, StepState::Waiting.word()))?;
+            add_event(
+                connection,
+                now,
+                &presence,
+                Some(&id),
+                "operation.retried",
+                None,
+                &no_detail(),
+            )?;
+            Ok(true)
+        };
+        self.database
+            .write(retry)
+            .await
+            .port("making the operation due")
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.database.committed()
+    }
+}
+
+fn add_lines(
+    connection: &Connection,
+    operation: &str,
+    presence: &str,
+    lines: &[StepLog],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let at = now.as_millisecond();
+    for line in lines {
+        let (step, kind, detail) = match line {
+            StepLog::Started { step, attempt } => {
+                connection
+                    .prepare_cached(
+                        "UPDATE step SET state = ?3, attempt = ?4, started_at = ?5, ended_at = NULL,
+                             next_attempt_at = NULL
+                         WHERE operation_id = ?1 AND name = ?2",
+                    )?
+                    .execute((operation, step, StepState::Started.word(), attempt, at))?;
+                (step, "step.started", json!({ "attempt": attempt }))
+            }
+            StepLog::Succeeded {
+                step,
+                attempt,
+                duration_ms,
+                output,
+            } => {
+                connection
+                    .prepare_cached(
+                        "UPDATE step SET state = ?3, output = ?4, error = NULL, ended_at = ?5
+                         WHERE operation_id = ?1 AND name = ?2",
+                    )?
+                    .execute((
+                        operation,
+                        step,
+                        StepState::Succeeded.word(),
+                        output.to_string(),
+                        at,
+                    ))?;
+                (
+                    step,
+                    "step.succeeded",
+                    json!({ "attempt": attempt, "duration_ms": duration_ms }),
+                )
+            }
+            StepLog::Failed {
+                step,
+                attempt,
+                duration_ms,
+                error,
+                next_attempt_at,
+            } => {
+                connection
+                    .prepare_cached(
+                        "UPDATE step SET state = ?3, error = ?4, ended_at = ?5, next_attempt_at = ?6
+                         WHERE operation_id = ?1 AND name = ?2",
+                    )?
+                    .execute((
+                        operation,
+                        step,
+                        StepState::Waiting.word(),
+                        error,
+                        at,
+                        next_attempt_at.map(Timestamp::as_millisecond),
+                    ))?;
+                let detail = json!({
+                    "attempt": attempt,
+                    "duration_ms": duration_ms,
+                    "error": error,
+                    "next_attempt_at": next_attempt_at,
+                });
+                (step, "step.failed", detail)
+            }
+        };
+        add_event(
+            connection,
+            now,
+            presence,
+            Some(operation),
+            kind,
+            Some(step),
+            &detail,
+        )?;
+    }
+    Ok(())
+}
+
+fn change_planes(
+    connection: &Connection,
+    presence: &str,
+    planes: &[PlaneChange],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for change in planes {
+        let changed = connection
+            .prepare_cached(
+                "UPDATE plane
+                 SET since = CASE WHEN state = ?3 THEN since ELSE ?5 END,
+                     state = ?3, reason = ?4, next_attempt_at = ?6
+                 WHERE presence_id = ?1 AND plane = ?2
+                   AND (state <> ?3 OR reason IS NOT ?4 OR next_attempt_at IS NOT ?6)",
+            )?
+            .execute((
+                presence,
+                change.plane.word(),
+                change.state.word(),
+                &change.reason,
+                now.as_millisecond(),
+                change.next_attempt_at.map(Timestamp::as_millisecond),
+            ))?;
+        if changed > 0 && change.state == PlaneState::Ready {
+            let detail = json!({ "plane": change.plane });
+            add_event(
+                connection,
+                now,
+                presence,
+                None,
+                "plane.ready",
+                None,
+                &detail,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn end_run(
+    connection: &Connection,
+    operation: &str,
+    presence: &str,
+    end: &RunEnd,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let at = now.as_millisecond();
+    let (state, due_at, ended_at, reason) = match end {
+        RunEnd::Succeeded => (OperationState::Succeeded, None, Some(at), None),
+        RunEnd::Parked { until, .. } => (
+            OperationState::Parked,
+            Some(until.as_millisecond()),
+            None,
+            None,
+        ),
+        RunEnd::Stuck { reason } => (OperationState::Stuck, None, None, Some(reason)),
+        RunEnd::Released => (OperationState::Queued, Some(at), None, None),
+    };
+    connection
+        .prepare_cached(
+            "UPDATE operation SET state = ?2, due_at = ?3, ended_at = ?4, reason = ?5, lease_owner = NULL
+             WHERE id = ?1",
+        )?
+        .execute((operation, state.word(), due_at, ended_at, reason))?;
+    if let Some(presence_state) = end.presence_state() {
+        connection
+            .prepare_cached(
+                "UPDATE presence
+                 SET state = ?2, live_at = CASE WHEN ?3 THEN coalesce(live_at, ?4) ELSE live_at END
+                 WHERE id = ?1",
+            )?
+            .execute((
+                presence,
+                presence_state.word(),
+                presence_state == PresenceState::Live,
+                at,
+            ))?;
+    }
+    let (kind, detail) = match end {
+        RunEnd::Succeeded => ("operation.succeeded", no_detail()),
+        RunEnd::Parked {
+            until,
+            needs_attention,
+        } => (
+            "operation.parked",
+            json!({ "until": until, "needs_attention": needs_attention }),
+        ),
+        RunEnd::Stuck { reason } => ("operation.stuck", json!({ "error": reason })),
+        RunEnd::Released => ("operation.released", no_detail()),
+    };
+    add_event(
+        connection,
+        now,
+        presence,
+        Some(operation),
+        kind,
+        None,
+        &detail,
+    )?;
+    if *end == RunEnd::Succeeded {
+        add_event(
+            connection,
+            now,
+            presence,
+            Some(operation),
+            "presence.live",
+            None,
+            &no_detail(),
+        )?;
+    }
+    Ok(())
+}
