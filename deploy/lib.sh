@@ -4,6 +4,7 @@
 
 DEPLOY=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(dirname "$DEPLOY")
+# shellcheck disable=SC2034  # for the scripts that source this
 CACHE=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/hiendien
 # Servers live in sbin, which a person's PATH need not have.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin

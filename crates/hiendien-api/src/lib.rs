@@ -1,1 +1,159 @@
-//! Placeholder while the workspace is laid out.
+//! The HTTP API for registrars and operators, and the page on which an owner sets a password.
+//!
+//! Wire types, authentication, problem documents (RFC 9457), pages and events as a stream. It
+//! decides nothing: claims are checked by the domain and taken in by the engine. A handler does
+//! not retry; its caller does.
+
+mod auth;
+mod claims;
+mod events;
+mod operations;
+mod password;
+mod presences;
+mod problem;
+mod wire;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use hiendien_domain::claim::CLAIM_BYTES_MAX;
+use hiendien_domain::platform::Platform;
+use hiendien_engine::clock::Clock;
+use hiendien_engine::ports::{Mailboxes, PasswordLinks};
+use hiendien_engine::store::{Directory, IdempotencyKeys, Intake, OperationLog};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+pub use problem::Problem;
+pub use wire::{
+    ClaimAccepted, EventPage, OperationView, PlaneView, PresencePage, PresenceView, StepView,
+};
+
+/// Bound of a request other than an event stream.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// What the handlers act through. Holds no CA account, no DNS key and no container socket.
+#[derive(Clone)]
+pub struct ApiState {
+    pub platform: Arc<Platform>,
+    pub clock: Arc<dyn Clock>,
+    pub intake: Arc<dyn Intake>,
+    pub directory: Arc<dyn Directory>,
+    pub operations: Arc<dyn OperationLog>,
+    pub idempotency: Arc<dyn IdempotencyKeys>,
+    pub password_links: Arc<dyn PasswordLinks>,
+    pub mailboxes: Arc<dyn Mailboxes>,
+}
+
+impl fmt::Debug for ApiState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ApiState")
+            .field("platform", &self.platform.apex)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the API does not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error(
+        "cannot listen on `{address}` for the API: is another program on that port? `ss -ltnp` tells which"
+    )]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the API stopped")]
+    Serve(#[source] std::io::Error),
+}
+
+/// The API with its socket bound.
+#[derive(Debug)]
+pub struct Api {
+    listener: TcpListener,
+    router: Router,
+}
+
+impl Api {
+    pub async fn bind(address: SocketAddr, state: ApiState) -> Result<Self, ApiError> {
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| ApiError::Listen { address, source })?;
+        Ok(Self {
+            listener,
+            router: router(state),
+        })
+    }
+
+    /// Serves until `stopping` turns true; requests under way end first.
+    pub async fn run(self, mut stopping: watch::Receiver<bool>) -> Result<(), ApiError> {
+        let stopped = async move {
+            // A sender that is gone stops the API as well.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        };
+        axum::serve(self.listener, self.router)
+            .with_graceful_shutdown(stopped)
+            .await
+            .map_err(ApiError::Serve)
+    }
+}
+
+fn router(state: ApiState) -> Router {
+    let bounded = Router::new()
+        .route("/v1/claims", post(claims::submit))
+        .route("/v1/claims/check", post(claims::check))
+        .route("/v1/claims/{claim}", get(claims::show))
+        .route("/v1/presences", get(presences::list))
+        .route("/v1/presences/{presence}", get(presences::show))
+        .route("/v1/presences/{presence}/operations", get(operations::list))
+        .route("/v1/operations/{operation}", get(operations::show))
+        .route("/v1/operations/{operation}/retry", post(operations::retry))
+        .route("/mat-khau/{token}", get(password::show).post(password::set))
+        .route("/healthz", get(health))
+        .layer(middleware::from_fn(bound_time));
+    Router::new()
+        .route("/v1/presences/{presence}/events", get(events::of_presence))
+        .route("/v1/events", get(events::all))
+        .merge(bounded)
+        .fallback(not_found)
+        // One byte more than a claim may have, so that the claim's own fault is what the sender reads.
+        .layer(DefaultBodyLimit::max(CLAIM_BYTES_MAX + 1))
+        .with_state(state)
+}
+
+async fn bound_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "timeout",
+            "the request took longer than 30 s",
+        )
+        .retryable()
+        .into_response(),
+    }
+}
+
+/// 200 once the store answers.
+async fn health(State(state): State<ApiState>) -> Result<&'static str, Problem> {
+    state.directory.events(None, i64::MAX, 1).await?;
+    Ok("ok\n")
+}
+
+async fn not_found() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "there is nothing at this path: see docs/api.md for those there are",
+    )
+}

@@ -220,11 +220,13 @@ async fn accept(
     /// After a failed accept, which means that file descriptors or memory ran out.
     const PAUSE: Duration = Duration::from_millis(100);
     loop {
+        // The slot second: otherwise each listener would keep one while nobody comes. While all
+        // are taken, one connection per listener waits here and the others in the kernel's queue.
         let taken = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, listener.accept().await)
+            let accepted = listener.accept().await;
+            (accepted, Arc::clone(&slots).acquire_owned().await)
         };
-        let (slot, accepted) = tokio::select! {
+        let (accepted, slot) = tokio::select! {
             () = until_stopped(&mut stopped) => return,
             taken = taken => taken,
         };

@@ -36,7 +36,10 @@ pub async fn accept(
         subject_key: claim.subject_key(),
         document: claim.canonical_json(),
         plan,
-        steps: verbs::steps(Verb::Provision).iter().map(|step| step.name).collect(),
+        steps: verbs::steps(Verb::Provision)
+            .iter()
+            .map(|step| step.name)
+            .collect(),
     };
     intake.accept(new, now).await
 }

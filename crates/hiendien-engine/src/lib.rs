@@ -7,7 +7,7 @@
 //! The engine knows no adapter, no SQL and no wire format. Time comes through [`clock::Clock`].
 
 pub mod clock;
-// pub mod intake;
+pub mod intake;
 pub mod operation;
 pub mod ports;
 pub mod presence;

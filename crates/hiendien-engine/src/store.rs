@@ -25,8 +25,8 @@ pub struct NewClaim {
     pub reference: String,
     /// Names the content: equal claims have equal fingerprints.
     pub fingerprint: String,
-    /// Names who is entitled, for the one-per-subject rule. Holds no personal data.
-    pub subject_key: String,
+    /// Names who is entitled, for the one-per-subject rule; the store keeps only a keyed hash of it.
+    pub subject_key: Secret,
     /// The claim as it is kept; sealed by the store.
     pub document: Secret,
     pub plan: PresencePlan,

@@ -19,10 +19,11 @@ impl Intake for SqliteStore {
         let document = self
             .seal
             .seal(&place(&claim.claim), claim.document.expose());
+        let subject = self.seal.token(claim.subject_key.expose());
         let accepted = match document {
             Ok(document) => {
                 self.database
-                    .write(move |connection| accept(connection, &claim, &document, now))
+                    .write(move |connection| accept(connection, &claim, &document, &subject, now))
                     .await
             }
             Err(error) => Err(error),
@@ -40,6 +41,7 @@ fn accept(
     connection: &Connection,
     claim: &NewClaim,
     document: &[u8],
+    subject: &str,
     now: Timestamp,
 ) -> Result<Result<Accepted, AcceptError>, StoreError> {
     let earlier = connection
@@ -80,7 +82,7 @@ fn accept(
     }
     let served = connection
         .prepare_cached("SELECT name FROM presence WHERE subject_key = ?1")?
-        .query_and_then([&claim.subject_key], |row| text(row, "name"))?
+        .query_and_then([subject], |row| text(row, "name"))?
         .next()
         .transpose()?;
     if let Some(name) = served {
@@ -121,7 +123,7 @@ fn accept(
             &claim.registrar,
             &claim.reference,
             name.as_str(),
-            &claim.subject_key,
+            subject,
             PresenceState::Accepted.word(),
             to_json("presence.plan", &claim.plan)?,
             at,

@@ -1,1 +1,457 @@
-//! The approved claim.
+//! The approved claim, version 1: its JSON form, its rules, and what a site is filled with from it.
+//!
+//! [`parse`] is the only way in. It lists every fault at once; what it returns is normalised and
+//! keeps nothing that must not be kept: a citizen number that was sent along is checked and dropped.
+
+mod check;
+mod content;
+mod identifiers;
+mod names;
+mod policy;
+mod provinces;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::content::SiteContent;
+use crate::fault::Fault;
+use crate::lifecycle::Programme;
+use crate::name::{DomainName, LocalPart, MailAddress};
+use crate::platform::Platform;
+use crate::secret::Secret;
+use crate::site::hex;
+
+pub use check::parse;
+pub use names::ascii_name;
+
+/// Largest claim, bytes.
+pub const CLAIM_BYTES_MAX: usize = 1024 * 1024;
+
+/// A claim that keeps every rule, and what deserves a second look.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked {
+    pub claim: Claim,
+    /// Not wrong, but worth a look by the registrar.
+    pub warnings: Vec<Fault>,
+}
+
+/// An entitlement that a registrar has approved and hands over to be provisioned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "claim/v1")]
+pub struct Claim {
+    /// Always `claim/v1`.
+    #[schemars(regex(pattern = r"^claim/v1$"))]
+    schema_version: String,
+    /// The registrar that approved the claim: 1 to 64 of a-z, 0-9, `-`.
+    registrar: String,
+    /// The registrar's own reference, unique with it for ever: 1 to 128 printable ASCII characters.
+    reference: String,
+    programme: Programme,
+    /// The granted name below the programme's suffix, in U-labels or A-labels.
+    domain: DomainName,
+    #[schemars(with = "String")]
+    granted_on: Date,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    expires_on: Option<Date>,
+    /// RFC 3339 with offset.
+    #[schemars(with = "String")]
+    approved_at: Timestamp,
+    approved_by: String,
+    evidence: Evidence,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dossier: Option<Dossier>,
+    /// A directory under the site templates; by default `business` or `cv-blog`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    template: Option<String>,
+    /// Local parts of the mailboxes, the one shown on the site first; 1 to 5.
+    mailboxes: Vec<LocalPart>,
+    contact: Contact,
+    address: PostalAddress,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<Origin>,
+    #[serde(default)]
+    consents: Vec<Consent>,
+    /// For programme `biz`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    business: Option<Business>,
+    /// For programme `id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    person: Option<Person>,
+}
+
+/// Who verified the subject's eligibility, how and when. Never an image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    method: EvidenceMethod,
+    verifier: String,
+    /// RFC 3339 with offset.
+    #[schemars(with = "String")]
+    verified_at: Timestamp,
+    reference: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EvidenceMethod {
+    Ekyc,
+    DigitalSignature,
+    DeptDatabase,
+    Manual,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dossier {
+    state: DossierState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    deadline: Option<Date>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DossierState {
+    Complete,
+    Pending,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Contact {
+    /// Vietnamese number, kept as `+84…`.
+    phone: String,
+    /// An address that exists already, outside of the granted name.
+    email: MailAddress,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PostalAddress {
+    /// House number and street.
+    line: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ward: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ward_code: Option<String>,
+    /// As older dossiers have it; districts ended on 2025-07-01.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    district_text: Option<String>,
+    province: Province,
+}
+
+/// A province by code; the code alone is ambiguous, since 7 codes were given to other provinces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Province {
+    scheme: ProvinceScheme,
+    /// Two digits.
+    code: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProvinceScheme {
+    /// The 63 provinces until 2025-06-30.
+    Gso63,
+    /// The 34 provinces since 2025-07-01.
+    Gso34,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    channel: Channel,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    org_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    support_point_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    campaign: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    Portal,
+    Dept,
+    Union,
+    SupportPoint,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Consent {
+    purpose: Purpose,
+    given: bool,
+    /// RFC 3339 with offset.
+    #[schemars(with = "String")]
+    at: Timestamp,
+    text_version: String,
+}
+
+/// What a consent is for. All but `provision` count as not given unless they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    Provision,
+    Directory,
+    PublishPhone,
+    PublishQr,
+    Statistics,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Business {
+    subject_type: SubjectType,
+    legal_name: String,
+    trade_name: String,
+    /// 10 or 13 digits; a household may have its owner's 12-digit personal id.
+    tax_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    registration_no: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    registered_on: Option<Date>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    registered_by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    representative: Option<Representative>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    industry: Option<Industry>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    profile: Option<Profile>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SubjectType {
+    Enterprise,
+    Household,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Representative {
+    full_name: String,
+    role: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Industry {
+    /// VSIC code, 4 or 5 digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    /// In a few words, such as `quán ăn, phở và bún`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+}
+
+/// What a shop says of itself; everything in it is optional.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    about: Option<String>,
+    #[serde(default)]
+    hours: Vec<Hours>,
+    #[serde(default)]
+    products: Vec<Product>,
+    #[serde(default)]
+    links: Vec<Link>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    geo: Option<Geo>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bank: Option<Bank>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hours {
+    /// ISO weekdays, 1 is Monday.
+    days: Vec<u8>,
+    /// `HH:MM`.
+    opens: String,
+    closes: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Product {
+    name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<String>,
+    /// Whole đồng; absent or null is shown as "giá liên hệ".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    price_vnd: Option<u64>,
+    #[serde(default)]
+    tax_included: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    network: Network,
+    /// `https:` URL at the network's own host.
+    url: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    Zalo,
+    Facebook,
+    Shopee,
+    Tiktok,
+    Lazada,
+    Youtube,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Geo {
+    lat: f64,
+    lon: f64,
+}
+
+/// An account for transfers. Needs the consent `publish_qr`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bank {
+    /// Six digits (Napas).
+    bin: String,
+    account: String,
+    holder: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Person {
+    full_name: String,
+    #[schemars(with = "String")]
+    birth_date: Date,
+    /// HMAC-SHA-256 of the 12-digit personal id under the registrar's key, 64 hexadecimal digits.
+    personal_id_hash: String,
+    /// The 12-digit personal id, if it is to be checked against the birth date; checked, never kept.
+    #[serde(default, skip_serializing)]
+    #[schemars(with = "Option<String>")]
+    cccd: Option<Secret>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    school: Option<School>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    study_field: Option<String>,
+    /// JSON Resume 1.3.1, kept as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resume: Option<Value>,
+    #[serde(default)]
+    posts: Vec<Post>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct School {
+    name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Post {
+    title: String,
+    #[schemars(with = "String")]
+    date: Date,
+    /// Markdown without HTML.
+    body: String,
+}
+
+/// The JSON Schema of a claim, as committed in `docs/claim-v1.schema.json`.
+pub fn schema() -> Value {
+    schemars::schema_for!(Claim).into()
+}
+
+impl Claim {
+    pub fn registrar(&self) -> &str {
+        &self.registrar
+    }
+
+    pub fn reference(&self) -> &str {
+        &self.reference
+    }
+
+    pub fn programme(&self) -> Programme {
+        self.programme
+    }
+
+    pub fn domain(&self) -> &DomainName {
+        &self.domain
+    }
+
+    pub fn mailboxes(&self) -> &[LocalPart] {
+        &self.mailboxes
+    }
+
+    pub fn contact_email(&self) -> &MailAddress {
+        &self.contact.email
+    }
+
+    pub fn template(&self) -> &str {
+        self.template.as_deref().unwrap_or(match self.programme {
+            Programme::Biz => "business",
+            Programme::Id => "cv-blog",
+        })
+    }
+
+    /// How the owner is addressed in letters.
+    pub fn owner_name(&self) -> &str {
+        match (&self.business, &self.person) {
+            (Some(business), _) => &business.trade_name,
+            (None, Some(person)) => &person.full_name,
+            (None, None) => "",
+        }
+    }
+
+    fn consents_to(&self, purpose: Purpose) -> bool {
+        self.consents
+            .iter()
+            .rev()
+            .find(|consent| consent.purpose == purpose)
+            .is_some_and(|consent| consent.given)
+    }
+
+    /// The claim as it is kept: normalised, members in a fixed order, without a citizen number.
+    pub fn canonical_json(&self) -> Secret {
+        Secret::new(serde_json::to_string(self).expect("a claim has only string keys"))
+    }
+
+    /// SHA-256 of the canonical form: the order of members and white space do not matter.
+    pub fn fingerprint(&self) -> String {
+        hex(&Sha256::digest(self.canonical_json().expose()))
+    }
+
+    /// Names the subject for the one-per-subject rule. May hold a citizen number: keep only a keyed hash of it.
+    pub fn subject_key(&self) -> Secret {
+        let subject = match (&self.business, &self.person) {
+            (Some(business), _) => business.tax_id.as_str(),
+            (None, Some(person)) => person.personal_id_hash.as_str(),
+            (None, None) => "",
+        };
+        Secret::new(format!("{}:{subject}", self.programme))
+    }
+
+    /// Fills a site from the claim alone. Deterministic.
+    pub fn content(&self, platform: &Platform) -> SiteContent {
+        content::of(self, platform)
+    }
+}

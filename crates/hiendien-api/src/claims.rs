@@ -1,0 +1,174 @@
+//! Claims in.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hiendien_domain::claim::{self, CLAIM_BYTES_MAX};
+use hiendien_domain::site::hex;
+use hiendien_engine::intake;
+use hiendien_engine::store::IdempotentReply;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::auth::Caller;
+use crate::presences::seen_presence;
+use crate::wire::{ClaimAccepted, PresenceView};
+use crate::{ApiState, Problem};
+
+/// Longest `Idempotency-Key`, octets.
+const IDEMPOTENCY_KEY_MAX: usize = 255;
+
+fn body(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
+    body.map_err(|rejection| {
+        let detail = format!("a claim has at most {CLAIM_BYTES_MAX} bytes; send images and long texts later, as content");
+        match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "claim_too_large", detail),
+            status => Problem::new(status, "body_unreadable", rejection.body_text()),
+        }
+    })
+}
+
+/// Tells the faults of a claim and stores nothing.
+pub(crate) async fn check(
+    State(state): State<ApiState>,
+    _caller: Caller,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let _ = &state;
+    let checked = claim::parse(&body(bytes)?)?;
+    let answer = json!({ "name": checked.claim.domain(), "warnings": checked.warnings });
+    Ok(axum::Json(answer).into_response())
+}
+
+/// Takes a claim in: 202 with where to look.
+pub(crate) async fn submit(
+    State(state): State<ApiState>,
+    caller: Caller,
+    headers: HeaderMap,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let bytes = body(bytes)?;
+    let key = headers
+        .get("idempotency-key")
+        .and_then(|key| key.to_str().ok())
+        .filter(|key| !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_MAX)
+        .ok_or_else(|| {
+            let detail = "send an `Idempotency-Key` header of 1 to 255 characters, a fresh one for each new claim";
+            Problem::new(StatusCode::BAD_REQUEST, "idempotency_key_missing", detail)
+        })?;
+    let fingerprint = hex(&Sha256::digest(&bytes));
+    let now = state.clock.now();
+    match state
+        .idempotency
+        .begin(&caller.0.name, key, &fingerprint, now)
+        .await?
+    {
+        IdempotentReply::Begun => {}
+        IdempotentReply::Finished { status, body } => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+            return Ok(accepted_response(status, body));
+        }
+        IdempotentReply::Mismatch => {
+            let detail = "this `Idempotency-Key` was used for another body; use a fresh key";
+            return Err(Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                detail,
+            ));
+        }
+        IdempotentReply::InFlight => {
+            let detail = "the first request with this `Idempotency-Key` has not ended yet";
+            return Err(Problem::new(StatusCode::CONFLICT, "in_flight", detail).retryable());
+        }
+    }
+    match take_in(&state, &caller, &bytes).await {
+        Ok(accepted) => {
+            let body = json!(accepted).to_string();
+            let status = StatusCode::ACCEPTED;
+            state
+                .idempotency
+                .finish(&caller.0.name, key, status.as_u16(), &body)
+                .await?;
+            Ok(accepted_response(status, body))
+        }
+        Err(problem) => {
+            // A refusal changed nothing, so the key stays free for the mended claim.
+            state.idempotency.forget(&caller.0.name, key).await?;
+            Err(problem)
+        }
+    }
+}
+
+async fn take_in(
+    state: &ApiState,
+    caller: &Caller,
+    bytes: &[u8],
+) -> Result<ClaimAccepted, Problem> {
+    let checked = claim::parse(bytes)?;
+    let claim = &checked.claim;
+    if !caller.acts_for(claim.registrar()) {
+        let detail = format!(
+            "this API key does not act for registrar `{}`",
+            claim.registrar()
+        );
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "other_registrar",
+            detail,
+        ));
+    }
+    let accepted =
+        intake::accept(&*state.intake, &state.platform, claim, state.clock.now()).await?;
+    tracing::info!(
+        claim.id = %accepted.claim,
+        presence.name = %claim.domain(),
+        operation.id = %accepted.operation,
+        repeated = accepted.repeated,
+        "claim accepted"
+    );
+    Ok(ClaimAccepted {
+        claim: accepted.claim,
+        presence: accepted.presence,
+        operation: accepted.operation,
+        name: claim.domain().clone(),
+        repeated: accepted.repeated,
+        warnings: checked.warnings,
+    })
+}
+
+fn accepted_response(status: StatusCode, body: String) -> Response {
+    let location = serde_json::from_str::<ClaimAccepted>(&body)
+        .map(|accepted| format!("/v1/operations/{}", accepted.operation))
+        .unwrap_or_default();
+    let headers = [
+        (header::CONTENT_TYPE, "application/json".to_owned()),
+        (header::LOCATION, location),
+        (header::RETRY_AFTER, "1".to_owned()),
+    ];
+    (status, headers, body).into_response()
+}
+
+/// The presence that came of a claim.
+pub(crate) async fn show(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(claim): Path<String>,
+) -> Result<axum::Json<PresenceView>, Problem> {
+    let unknown = || {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            format!("there is no claim `{claim}`"),
+        )
+    };
+    let id = claim.parse().map_err(|_| unknown())?;
+    let presence = state
+        .directory
+        .claim_presence(id)
+        .await?
+        .ok_or_else(unknown)?;
+    let presence = seen_presence(&state, &caller, &presence.to_string()).await?;
+    Ok(axum::Json(presence.into()))
+}

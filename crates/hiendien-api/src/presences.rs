@@ -1,0 +1,76 @@
+//! Presences out.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use hiendien_domain::ids::PresenceId;
+use hiendien_domain::name::DomainName;
+use hiendien_engine::presence::Presence;
+use serde::Deserialize;
+
+use crate::auth::Caller;
+use crate::wire::{PresencePage, PresenceView};
+use crate::{ApiState, Problem};
+
+/// Most presences of a page.
+const PAGE_MAX: usize = 200;
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Page {
+    after: Option<PresenceId>,
+    limit: Option<usize>,
+}
+
+/// Finds a presence by identifier or name, if the caller may see it; else it is as if there were none.
+pub(crate) async fn seen_presence(
+    state: &ApiState,
+    caller: &Caller,
+    which: &str,
+) -> Result<Presence, Problem> {
+    let found = if let Ok(id) = which.parse::<PresenceId>() {
+        state.directory.presence(id).await?
+    } else {
+        let ascii = hiendien_domain::claim::ascii_name(which);
+        match ascii.as_deref().unwrap_or(which).parse::<DomainName>() {
+            Ok(name) => state.directory.presence_by_name(&name).await?,
+            Err(_) => None,
+        }
+    };
+    found
+        .filter(|presence| caller.may_see(presence))
+        .ok_or_else(|| {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                format!("there is no presence `{which}`"),
+            )
+        })
+}
+
+pub(crate) async fn list(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Query(page): Query<Page>,
+) -> Result<Json<PresencePage>, Problem> {
+    let limit = page.limit.unwrap_or(50).clamp(1, PAGE_MAX);
+    let presences = state
+        .directory
+        .presences(caller.0.registrar.as_deref(), page.after, limit)
+        .await?;
+    let next = presences
+        .last()
+        .filter(|_| presences.len() == limit)
+        .map(|presence| presence.id);
+    Ok(Json(PresencePage {
+        presences: presences.into_iter().map(Into::into).collect(),
+        next,
+    }))
+}
+
+pub(crate) async fn show(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(which): Path<String>,
+) -> Result<Json<PresenceView>, Problem> {
+    Ok(Json(seen_presence(&state, &caller, &which).await?.into()))
+}
