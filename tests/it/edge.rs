@@ -1,4 +1,8 @@
 //! The edge on real sockets, asked by curl, by a browser-like client, and by clients that misbehave.
+#![expect(
+    clippy::unwrap_used,
+    reason = "what cannot be set up fails the test, in helpers too"
+)]
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
@@ -23,7 +27,7 @@ use hiendien_engine::ports::{
     Certificate, ErrorChain, HostRole, PortError, Serving, ServingSite, SiteStore,
 };
 use integration_tests::net;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, Response, StatusCode};
 use rustls_pki_types::ServerName;
@@ -374,7 +378,7 @@ async fn a_change_is_seen_at_once_and_nothing_is_read_twice() {
 async fn a_site_that_is_not_published_yet() {
     let bed = Bed::start().await;
     let name = "moi-mau.biz.vn";
-    bed.memory.put_presence(name, None);
+    bed.memory.put_presence(name);
     let expect_pending = async |url: String| {
         let answer = bed.client_for(name).get(url).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -542,14 +546,14 @@ async fn clients_that_dawdle_are_cut_off() {
 
 #[tokio::test]
 async fn connections_beyond_the_bound_wait_their_turn() {
-    let bed = Bed::start_with(Limits {
+    let _bed = Bed::start_with(Limits {
         connections: 1,
         ..Limits::default()
     })
     .await;
-    let first = TcpStream::connect(bed.address(80)).await.unwrap();
+    let first = TcpStream::connect(address(80)).await.unwrap();
     let request = format!("GET / HTTP/1.1\r\nhost: {SHOP}\r\nconnection: close\r\n\r\n");
-    let mut second = TcpStream::connect(bed.address(80)).await.unwrap();
+    let mut second = TcpStream::connect(address(80)).await.unwrap();
     second.write_all(request.as_bytes()).await.unwrap();
     let mut byte = [0];
     let early = tokio::time::timeout(Duration::from_millis(100), second.read(&mut byte)).await;
@@ -563,14 +567,14 @@ async fn connections_beyond_the_bound_wait_their_turn() {
 async fn a_stop_ends_idle_connections_and_returns() {
     let mut bed = Bed::start().await;
     bed.get(&format!("https://{SHOP}/")).await;
-    let mut idle = TcpStream::connect(bed.address(80)).await.unwrap();
+    let mut idle = TcpStream::connect(address(80)).await.unwrap();
     let request = format!("HEAD / HTTP/1.1\r\nhost: {SHOP}\r\n\r\n");
     idle.write_all(request.as_bytes()).await.unwrap();
     let mut byte = [0];
     idle.read_exact(&mut byte).await.unwrap();
     bed.stop().await;
     read_to_end(&mut idle).await;
-    let refused = TcpStream::connect(bed.address(443)).await.unwrap_err();
+    let refused = TcpStream::connect(address(443)).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
 }
 
@@ -583,7 +587,7 @@ async fn a_port_that_cannot_be_had() {
         let error = Edge::bind(settings, serving, sites).await.unwrap_err();
         ErrorChain(&error).to_string()
     };
-    let address = bed.address(443);
+    let address = address(443);
     insta::assert_snapshot!(bind(address).await.replace(&address.to_string(), "ADDRESS:443"), @r"
     cannot listen on `ADDRESS:443`: another program does already
     hint: find it with `ss -ltnp 'sport = :443'` and stop it, or choose another address for the edge
@@ -657,12 +661,12 @@ async fn the_probe_sees_what_an_outsider_sees() {
         .unwrap();
     let wanted = tree.revision();
     let (proof, ()) = tokio::join!(probe_site(&patient, &shop, wanted.as_str()), async {
-        bed.memory.publish(SHOP, &tree)
+        bed.memory.publish(SHOP, &tree);
     });
     assert_eq!(proof.unwrap().revision, wanted.as_str());
 
     let prober = Prober::new(&settings).unwrap();
-    let address = bed.address(443).ip();
+    let address = address(443).ip();
     let answer = prober
         .get(Scheme::Https, &shop, address, "/")
         .await
@@ -695,7 +699,7 @@ impl Bed {
         let ca = Ca::new();
         let memory = Arc::new(Memory::default());
         for name in [SHOP, STUDENT, PLATFORM] {
-            memory.put_presence(name, None);
+            memory.put_presence(name);
             memory.put_certificate(&ca.certificate(name));
         }
         memory.put_host(
@@ -706,15 +710,14 @@ impl Bed {
         memory.publish(SHOP, &shop());
         memory.publish(STUDENT, &student());
 
-        let address = |port| vec![SocketAddr::from((net::address(80), port))];
         let settings = EdgeSettings {
             limits,
-            ..EdgeSettings::new(address(80), address(443), platform())
+            ..EdgeSettings::new(vec![address(80)], vec![address(443)], platform())
         };
         let (serving, sites) = (Arc::clone(&memory), Arc::clone(&memory));
         let edge = Edge::bind(settings, serving, sites).await.unwrap();
-        assert_eq!(edge.http_addresses(), address(80));
-        assert_eq!(edge.https_addresses(), address(443));
+        assert_eq!(edge.http_addresses(), [address(80)]);
+        assert_eq!(edge.https_addresses(), [address(443)]);
         let (stop, stopped) = oneshot::channel::<()>();
         let edge = tokio::spawn(edge.run(async {
             let _ = stopped.await;
@@ -734,10 +737,6 @@ impl Bed {
         drop(self.stop.take());
         let edge = self.edge.take().unwrap();
         tokio::time::timeout(LONG, edge).await.unwrap().unwrap();
-    }
-
-    fn address(&self, port: u16) -> SocketAddr {
-        SocketAddr::from((net::address(80), port))
     }
 
     fn revision(&self, name: &str) -> RevisionHash {
@@ -762,7 +761,7 @@ impl Bed {
             .get(
                 Scheme::Https,
                 &name.parse().unwrap(),
-                self.address(443).ip(),
+                address(443).ip(),
                 "/",
             )
             .await
@@ -835,7 +834,7 @@ impl Bed {
 
     /// Sends bytes over plain TCP and reads until the server closes.
     async fn raw(&self, port: u16, bytes: &[u8]) -> String {
-        let mut stream = TcpStream::connect(self.address(port)).await.unwrap();
+        let mut stream = TcpStream::connect(address(port)).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         read_to_end(&mut stream).await
     }
@@ -847,7 +846,7 @@ impl Bed {
     async fn raw_tls_with(&self, name: &str, protocol: &[u8], bytes: &[u8]) -> String {
         let mut tls = client_tls(&self.ca.pem);
         tls.alpn_protocols = vec![protocol.to_vec()];
-        let stream = TcpStream::connect(self.address(443)).await.unwrap();
+        let stream = TcpStream::connect(address(443)).await.unwrap();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut stream = tokio_rustls::TlsConnector::from(Arc::new(tls))
             .connect(name, stream)
@@ -856,6 +855,11 @@ impl Bed {
         stream.write_all(bytes).await.unwrap();
         read_to_end(&mut stream).await
     }
+}
+
+/// Where the edge of this test answers.
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from((net::address(80), port))
 }
 
 /// Reads until the end, whichever way the server ends it; fails when it does not.
@@ -989,6 +993,9 @@ impl Ca {
     fn new() -> Self {
         let mut parameters = CertificateParams::new(Vec::new()).unwrap();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes a leaf that is named like its issuer for a self-signed certificate.
+        let name = "Hiendien sample root";
+        parameters.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
         let pem = parameters.self_signed(&key).unwrap().pem();
         Self {
@@ -1052,7 +1059,7 @@ impl Memory {
         Ok(read(&self.state.lock().unwrap()))
     }
 
-    fn put_presence(&self, apex: &str, revision: Option<RevisionHash>) {
+    fn put_presence(&self, apex: &str) {
         let apex: DomainName = apex.parse().unwrap();
         let presence = PresenceId::new();
         let roles = [
@@ -1068,7 +1075,7 @@ impl Memory {
                     presence,
                     apex: apex.clone(),
                     role,
-                    revision: revision.clone(),
+                    revision: None,
                 };
                 state.sites.insert(host, site);
             }

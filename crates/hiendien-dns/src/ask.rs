@@ -1,20 +1,24 @@
 //! Asks one name server at a time, as an outsider would.
+//!
+//! It follows nothing and keeps nothing: each answer is what that server said just now.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use hickory_proto::serialize::binary::BinEncodable;
+use hickory_proto::serialize::binary::BinEncodable as _;
 use hiendien_domain::name::DomainName;
 use hiendien_domain::platform::Platform;
-use hiendien_domain::records::Rrset;
+use hiendien_domain::records::{RecordData, RecordKind, Rrset};
 use hiendien_engine::ports::{PortError, ZoneProof};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 
 use crate::convert;
+use crate::server::name_server_addresses;
 
 /// How a question travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +36,7 @@ impl fmt::Display for Transport {
     }
 }
 
-/// Why a question has no answer.
+/// Why a question has no answer, or not the wanted one.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     #[error("`{server}` did not answer over {transport} within {} ms", within.as_millis())]
@@ -53,7 +57,7 @@ pub enum AskError {
     #[error("`{server}` answered {code} for `{name}`")]
     Refused {
         server: SocketAddr,
-        name: String,
+        name: DomainName,
         code: ResponseCode,
     },
     #[error("`{server}` {seen}")]
@@ -74,8 +78,8 @@ impl Default for Asker {
     fn default() -> Self {
         Self {
             port: 53,
-            timeout: Duration::from_secs(2),
-            limit: Duration::from_secs(5),
+            timeout: Duration::from_secs(1),
+            limit: Duration::from_secs(10),
         }
     }
 }
@@ -85,17 +89,15 @@ impl Asker {
     pub async fn ask(
         &self,
         server: IpAddr,
-        name: &Name,
+        name: &DomainName,
         kind: RecordType,
         transport: Transport,
     ) -> Result<Message, AskError> {
         let server = SocketAddr::new(server, self.port);
+        let malformed = || AskError::Malformed { server };
         let mut question = Message::query();
-        question.add_query(Query::query(name.clone(), kind));
-        let id = question.metadata.id;
-        let octets = question
-            .to_bytes()
-            .map_err(|_| AskError::Malformed { server })?;
+        question.add_query(Query::query(wire_name(name, server)?, kind));
+        let octets = question.to_bytes().map_err(|_| malformed())?;
         let exchange = async {
             match transport {
                 Transport::Udp => over_udp(server, &octets).await,
@@ -114,18 +116,18 @@ impl Asker {
                 transport,
                 source,
             })?;
-        let message = Message::from_vec(&answer).map_err(|_| AskError::Malformed { server })?;
-        if message.metadata.id != id {
-            return Err(AskError::Malformed { server });
+        let answer = Message::from_vec(&answer).map_err(|_| malformed())?;
+        if answer.metadata.id != question.metadata.id || answer.queries != question.queries {
+            return Err(malformed());
         }
-        Ok(message)
+        Ok(answer)
     }
 
     /// Asks over UDP, and over TCP when the answer was cut.
     async fn ask_either(
         &self,
         server: IpAddr,
-        name: &Name,
+        name: &DomainName,
         kind: RecordType,
     ) -> Result<Message, AskError> {
         let answer = self.ask(server, name, kind, Transport::Udp).await?;
@@ -142,83 +144,99 @@ impl Asker {
         apex: &DomainName,
         transport: Transport,
     ) -> Result<u32, AskError> {
-        let address = SocketAddr::new(server, self.port);
-        let name = wire_name(apex, address)?;
-        let answer = self.ask(server, &name, RecordType::SOA, transport).await?;
-        let code = answer.metadata.response_code;
-        if code != ResponseCode::NoError {
+        let answer = self.ask(server, apex, RecordType::SOA, transport).await?;
+        let server = SocketAddr::new(server, self.port);
+        if answer.metadata.response_code != ResponseCode::NoError {
             return Err(AskError::Refused {
-                server: address,
-                name: apex.to_string(),
-                code,
+                server,
+                name: apex.clone(),
+                code: answer.metadata.response_code,
             });
         }
+        let name = wire_name(apex, server)?;
         let serial = answer.answers.iter().find_map(|record| match &record.data {
             RData::SOA(soa) if record.name == name => Some(soa.serial),
             _ => None,
         });
-        match serial.filter(|_| answer.metadata.authoritative) {
-            Some(serial) => Ok(serial),
-            None => Err(AskError::Different {
-                server: address,
+        serial
+            .filter(|_| answer.metadata.authoritative)
+            .ok_or_else(|| AskError::Different {
+                server,
                 seen: format!("has no authoritative SOA for `{apex}`"),
-            }),
-        }
+            })
     }
 
-    /// The records of one owner name and type, sorted as text; empty when there are none.
-    pub async fn records(
+    /// The RRset of one owner name and type, its records sorted; `None` when there is none.
+    /// Records of a form that we never publish are an error: they are not ours.
+    pub async fn rrset(
         &self,
         server: IpAddr,
         owner: &DomainName,
-        kind: RecordType,
-    ) -> Result<Vec<Record>, AskError> {
-        let address = SocketAddr::new(server, self.port);
-        let name = wire_name(owner, address)?;
-        let answer = self.ask_either(server, &name, kind).await?;
+        kind: RecordKind,
+    ) -> Result<Option<Rrset>, AskError> {
+        let record_type = convert::record_type(kind);
+        let answer = self.ask_either(server, owner, record_type).await?;
+        let server = SocketAddr::new(server, self.port);
         match answer.metadata.response_code {
-            ResponseCode::NoError | ResponseCode::NXDomain => {}
+            ResponseCode::NoError => {}
+            ResponseCode::NXDomain => return Ok(None),
             code => {
                 return Err(AskError::Refused {
-                    server: address,
-                    name: owner.to_string(),
+                    server,
+                    name: owner.clone(),
                     code,
                 });
             }
         }
-        let mut records: Vec<Record> = answer
-            .answers
-            .into_iter()
-            .filter(|record| record.name == name && record.record_type() == kind)
-            .collect();
-        records.sort_by_key(|record| record.data.to_string());
-        Ok(records)
+        let name = wire_name(owner, server)?;
+        let of_kind = |record: &&Record| record.name == name && record.record_type() == record_type;
+        let found: Vec<&Record> = answer.answers.iter().filter(of_kind).collect();
+        let Some(first) = found.first() else {
+            return Ok(None);
+        };
+        let mut records = Vec::with_capacity(found.len());
+        for record in &found {
+            let ours = convert::record_data(&record.data).ok_or_else(|| AskError::Different {
+                server,
+                seen: format!("answers `{record}`, which we never publish"),
+            })?;
+            records.push(ours);
+        }
+        records.sort();
+        Ok(Some(Rrset {
+            owner: owner.clone(),
+            ttl_secs: first.ttl,
+            records,
+        }))
     }
 
-    /// The name servers that the parent delegates `child` to, sorted.
+    /// The name servers that the parent refers to for `child`, sorted; empty when it does not.
     pub async fn delegation(
         &self,
         parent_server: IpAddr,
         child: &DomainName,
-    ) -> Result<Vec<String>, AskError> {
-        let address = SocketAddr::new(parent_server, self.port);
-        let name = wire_name(child, address)?;
+    ) -> Result<Vec<DomainName>, AskError> {
         let answer = self
-            .ask_either(parent_server, &name, RecordType::NS)
+            .ask_either(parent_server, child, RecordType::NS)
             .await?;
-        let mut servers: Vec<String> = answer
+        let server = SocketAddr::new(parent_server, self.port);
+        match answer.metadata.response_code {
+            ResponseCode::NoError | ResponseCode::NXDomain => {}
+            code => {
+                return Err(AskError::Refused {
+                    server,
+                    name: child.clone(),
+                    code,
+                });
+            }
+        }
+        let name = wire_name(child, server)?;
+        let mut servers: Vec<DomainName> = answer
             .authorities
             .iter()
-            .chain(&answer.answers)
             .filter(|record| record.name == name)
             .filter_map(|record| match &record.data {
-                RData::NS(server) => Some(
-                    server
-                        .0
-                        .to_ascii()
-                        .trim_end_matches('.')
-                        .to_ascii_lowercase(),
-                ),
+                RData::NS(target) => convert::domain(&target.0),
                 _ => None,
             })
             .collect();
@@ -228,7 +246,8 @@ impl Asker {
     }
 
     /// Waits until every address of every name server answers `serial` or newer over UDP and TCP,
-    /// and the parent (where one is given) delegates to exactly the platform's name servers.
+    /// and every parent server (where there are any to ask) delegates to exactly the platform's
+    /// name servers. Transient with the last status once the limit is over.
     pub async fn prove_zone(
         &self,
         platform: &Platform,
@@ -236,94 +255,114 @@ impl Asker {
         apex: &DomainName,
         serial: u32,
     ) -> Result<ZoneProof, PortError> {
-        let action = format!("asking the name servers for `{apex}`");
-        self.until(&action, || {
-            self.zone_once(platform, parent_servers, apex, serial)
-        })
-        .await
-    }
-
-    async fn zone_once(
-        &self,
-        platform: &Platform,
-        parent_servers: &[IpAddr],
-        apex: &DomainName,
-        serial: u32,
-    ) -> Result<ZoneProof, AskError> {
-        let servers: Vec<IpAddr> = crate::server::platform_addresses(platform);
-        for &server in &servers {
-            for transport in [Transport::Udp, Transport::Tcp] {
-                let seen = self.soa_serial(server, apex, transport).await?;
-                // Serial arithmetic (RFC 1982, 3.2).
-                if seen.wrapping_sub(serial) > u32::MAX / 2 {
-                    let seen =
-                        format!("still answers serial {seen} over {transport}, {serial} is wanted");
-                    return Err(AskError::Different {
-                        server: SocketAddr::new(server, self.port),
-                        seen,
-                    });
-                }
-            }
-        }
-        let mut wanted: Vec<String> = platform
+        let servers = name_server_addresses(platform);
+        let mut wanted: Vec<DomainName> = platform
             .name_servers
             .iter()
-            .map(|server| server.name.to_string())
+            .map(|server| server.name.clone())
             .collect();
         wanted.sort();
-        for &parent in parent_servers {
-            let delegated = self.delegation(parent, apex).await?;
-            if delegated != wanted {
-                let seen = format!("delegates `{apex}` to {delegated:?}, {wanted:?} are wanted");
-                return Err(AskError::Different {
-                    server: SocketAddr::new(parent, self.port),
-                    seen,
-                });
-            }
-        }
-        Ok(ZoneProof {
-            serial,
-            servers: servers.len(),
-        })
+        let wanted = &wanted;
+        let observe = || async {
+            let serials = servers
+                .iter()
+                .flat_map(|&server| [(server, Transport::Udp), (server, Transport::Tcp)])
+                .map(|(server, transport)| self.holds_serial(server, transport, apex, serial));
+            let parents = parent_servers
+                .iter()
+                .map(|&parent| self.delegates(parent, apex, wanted));
+            tokio::try_join!(try_join_all(serials), try_join_all(parents))?;
+            Ok(ZoneProof {
+                serial,
+                servers: servers.len(),
+            })
+        };
+        self.until(&format!("asking the name servers for `{apex}`"), observe)
+            .await
     }
 
-    /// Waits until every name server answers exactly this RRset.
+    async fn holds_serial(
+        &self,
+        server: IpAddr,
+        transport: Transport,
+        apex: &DomainName,
+        wanted: u32,
+    ) -> Result<(), AskError> {
+        let seen = self.soa_serial(server, apex, transport).await?;
+        // Serial arithmetic (RFC 1982, 3.2).
+        if seen.wrapping_sub(wanted) > u32::MAX / 2 {
+            return Err(AskError::Different {
+                server: SocketAddr::new(server, self.port),
+                seen: format!(
+                    "still answers serial {seen} for `{apex}` over {transport}, {wanted} is wanted"
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    async fn delegates(
+        &self,
+        parent: IpAddr,
+        apex: &DomainName,
+        wanted: &[DomainName],
+    ) -> Result<(), AskError> {
+        let seen = self.delegation(parent, apex).await?;
+        if seen != wanted {
+            return Err(AskError::Different {
+                server: SocketAddr::new(parent, self.port),
+                seen: format!(
+                    "delegates `{apex}` to {}, {} are wanted",
+                    listed(&seen),
+                    listed(wanted)
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits until every address of every name server answers exactly this RRset.
+    /// Transient with the last status once the limit is over.
     pub async fn prove_rrset(&self, platform: &Platform, rrset: &Rrset) -> Result<(), PortError> {
         let action = format!(
             "asking the name servers for the records of `{}`",
             rrset.owner
         );
-        let Some(kind) = rrset
-            .records
-            .first()
-            .map(|data| convert::record_type(data.kind()))
-        else {
-            return Ok(());
+        let Some(kind) = rrset.records.first().map(RecordData::kind) else {
+            return Err(PortError::rejected(
+                action,
+                "an RRset without records has no type to ask for",
+            ));
         };
-        let mut wanted: Vec<String> = convert::records(rrset)
-            .map_err(|error| PortError::rejected(action.clone(), error))?
-            .iter()
-            .map(|record| record.data.to_string())
-            .collect();
+        let servers = name_server_addresses(platform);
+        let mut wanted = rrset.records.clone();
         wanted.sort();
-        self.until(&action, || async {
-            for server in crate::server::platform_addresses(platform) {
-                let records = self.records(server, &rrset.owner, kind).await?;
-                let seen: Vec<String> = records
-                    .iter()
-                    .map(|record| record.data.to_string())
-                    .collect();
-                if seen != wanted {
-                    let seen = format!("answers {seen:?}, {wanted:?} is wanted");
-                    return Err(AskError::Different {
-                        server: SocketAddr::new(server, self.port),
-                        seen,
-                    });
-                }
-            }
-            Ok(())
-        })
-        .await
+        let wanted = &wanted;
+        let observe = || async {
+            let each = servers
+                .iter()
+                .map(|&server| self.holds_records(server, kind, &rrset.owner, wanted));
+            try_join_all(each).await.map(|_| ())
+        };
+        self.until(&action, observe).await
+    }
+
+    async fn holds_records(
+        &self,
+        server: IpAddr,
+        kind: RecordKind,
+        owner: &DomainName,
+        wanted: &[RecordData],
+    ) -> Result<(), AskError> {
+        let seen = self.rrset(server, owner, kind).await?;
+        let seen = seen.map(|rrset| rrset.records).unwrap_or_default();
+        if seen != wanted {
+            return Err(AskError::Different {
+                server: SocketAddr::new(server, self.port),
+                seen: format!("answers {seen:?} for `{owner}`, {wanted:?} is wanted"),
+            });
+        }
+        Ok(())
     }
 
     async fn until<T, F>(
@@ -339,7 +378,7 @@ impl Asker {
         loop {
             match observe().await {
                 Ok(seen) => return Ok(seen),
-                Err(error) if began.elapsed() >= self.limit => {
+                Err(error) if began.elapsed() + pause >= self.limit => {
                     return Err(PortError::transient(action, error));
                 }
                 Err(_) => tokio::time::sleep(pause).await,
@@ -349,15 +388,22 @@ impl Asker {
     }
 }
 
+fn listed(names: &[DomainName]) -> String {
+    if names.is_empty() {
+        return "no server".to_owned();
+    }
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(", ")
+}
+
 fn wire_name(name: &DomainName, server: SocketAddr) -> Result<Name, AskError> {
     convert::name(name).map_err(|_| AskError::Malformed { server })
 }
 
 async fn over_udp(server: SocketAddr, question: &[u8]) -> std::io::Result<Vec<u8>> {
-    let local = if server.is_ipv4() {
-        "0.0.0.0:0"
-    } else {
-        "[::]:0"
+    let local = match server {
+        SocketAddr::V4(_) => "0.0.0.0:0",
+        SocketAddr::V6(_) => "[::]:0",
     };
     let socket = UdpSocket::bind(local).await?;
     socket.connect(server).await?;

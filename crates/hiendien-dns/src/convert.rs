@@ -1,22 +1,27 @@
-//! Our records as the wire library's records.
+//! Our records as the wire library's records, and back.
 
 use hickory_proto::ProtoError;
 use hickory_proto::rr::rdata::svcb::{Alpn, SvcParamKey, SvcParamValue};
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, HTTPS, MX, NS, NULL, SOA, SRV, SVCB, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CAA, CNAME, HTTPS, MX, NS, SOA, SRV, SVCB, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hiendien_domain::name::DomainName;
-use hiendien_domain::records::{RecordData, RecordKind, Rrset};
+use hiendien_domain::records::{CaaTag, RecordData, RecordKind, Rrset};
 use hiendien_engine::ports::ServedZone;
 
 /// Longest string inside a TXT record, octets (RFC 1035, 3.3).
-const TXT_STRING_MAX: usize = 255;
+const TXT_STRING_OCTETS_MAX: usize = 255;
 /// Challenge values change within seconds.
 const CHALLENGE_TTL_SECS: u32 = 1;
-/// For secondaries (RFC 1912, 2.2): refresh, retry, expire, seconds.
-const SOA_TIMERS: (i32, i32, i32) = (7200, 900, 1_209_600);
+/// What secondaries go by (RFC 1912, 2.2): refresh, retry and expire, seconds.
+const SOA_TIMERS_SECS: (i32, i32, i32) = (7200, 900, 1_209_600);
 
 pub(crate) fn name(domain: &DomainName) -> Result<Name, ProtoError> {
     Name::from_ascii(format!("{domain}."))
+}
+
+/// The name as ours; `None` for the root and for names with characters we never hold.
+pub(crate) fn domain(name: &Name) -> Option<DomainName> {
+    name.to_ascii().strip_suffix('.')?.parse().ok()
 }
 
 pub(crate) fn record_type(kind: RecordKind) -> RecordType {
@@ -33,8 +38,12 @@ pub(crate) fn record_type(kind: RecordKind) -> RecordType {
     }
 }
 
-pub(crate) fn txt(text: &str) -> RData {
-    let strings: Vec<&[u8]> = text.as_bytes().chunks(TXT_STRING_MAX).collect();
+fn txt(text: &str) -> RData {
+    // A TXT record holds at least one string, if an empty one (RFC 1035, 3.3.14).
+    let strings: Vec<&[u8]> = match text {
+        "" => vec![b""],
+        text => text.as_bytes().chunks(TXT_STRING_OCTETS_MAX).collect(),
+    };
     RData::TXT(TXT::from_bytes(strings))
 }
 
@@ -59,25 +68,73 @@ pub(crate) fn rdata(data: &RecordData) -> Result<RData, ProtoError> {
             RData::SRV(SRV::new(*priority, *weight, *port, target))
         }
         RecordData::Caa { tag, value } => {
-            // Written octet by octet (RFC 8659, 4.1): flags, tag length, tag, value. The library
-            // would rewrite the parameters of the value.
-            let tag = tag.word().as_bytes();
-            let mut octets = vec![0, u8::try_from(tag.len()).unwrap_or(u8::MAX)];
-            octets.extend_from_slice(tag);
-            octets.extend_from_slice(value.as_bytes());
-            RData::Unknown {
-                code: RecordType::CAA,
-                rdata: NULL::with(octets),
-            }
+            // The library's own constructors would rewrite the parameters of the value.
+            let mut caa = CAA::new_issue(false, None, Vec::new());
+            tag.word().clone_into(&mut caa.tag);
+            caa.value = value.as_bytes().to_vec();
+            RData::CAA(caa)
         }
         RecordData::Https { priority, alpn } => {
-            let parameters = vec![(SvcParamKey::Alpn, SvcParamValue::Alpn(Alpn(alpn.clone())))];
+            let parameters = match alpn.as_slice() {
+                [] => Vec::new(),
+                alpn => vec![(SvcParamKey::Alpn, SvcParamValue::Alpn(Alpn(alpn.to_vec())))],
+            };
             RData::HTTPS(HTTPS(SVCB::new(*priority, Name::root(), parameters)))
         }
     })
 }
 
-pub(crate) fn records(rrset: &Rrset) -> Result<Vec<Record>, ProtoError> {
+/// The data as ours; `None` for what we never publish, so that it can equal nothing of ours.
+pub(crate) fn record_data(data: &RData) -> Option<RecordData> {
+    Some(match data {
+        RData::A(A(address)) => RecordData::A { address: *address },
+        RData::AAAA(AAAA(address)) => RecordData::Aaaa { address: *address },
+        RData::CNAME(CNAME(target)) => RecordData::Cname {
+            target: domain(target)?,
+        },
+        RData::NS(NS(target)) => RecordData::Ns {
+            target: domain(target)?,
+        },
+        RData::MX(mx) => RecordData::Mx {
+            preference: mx.preference,
+            exchange: domain(&mx.exchange)?,
+        },
+        RData::TXT(txt) => RecordData::Txt {
+            text: String::from_utf8(txt.txt_data.concat()).ok()?,
+        },
+        RData::SRV(srv) => RecordData::Srv {
+            priority: srv.priority,
+            weight: srv.weight,
+            port: srv.port,
+            target: match &srv.target {
+                root if root.is_root() => None,
+                target => Some(domain(target)?),
+            },
+        },
+        RData::CAA(caa) if caa.flags() == 0 => RecordData::Caa {
+            tag: [
+                CaaTag::Issue,
+                CaaTag::IssueWild,
+                CaaTag::IssueMail,
+                CaaTag::Iodef,
+            ]
+            .into_iter()
+            .find(|tag| tag.word() == caa.tag)?,
+            value: String::from_utf8(caa.value.clone()).ok()?,
+        },
+        RData::HTTPS(HTTPS(svcb)) if svcb.target_name.is_root() => RecordData::Https {
+            priority: svcb.svc_priority,
+            alpn: match svcb.svc_params.as_slice() {
+                [] => Vec::new(),
+                [(SvcParamKey::Alpn, SvcParamValue::Alpn(alpn))] => alpn.0.clone(),
+                _ => return None,
+            },
+        },
+        _ => return None,
+    })
+}
+
+fn records(rrset: &Rrset) -> Result<Vec<Record>, ProtoError> {
     let owner = name(&rrset.owner)?;
     rrset
         .records
@@ -92,26 +149,41 @@ pub(crate) fn records(rrset: &Rrset) -> Result<Vec<Record>, ProtoError> {
         .collect()
 }
 
-/// All records of a zone, its SOA first.
-pub(crate) fn zone(zone: &ServedZone) -> Result<Vec<Record>, ProtoError> {
-    let spec = &zone.spec;
-    let (refresh, retry, expire) = SOA_TIMERS;
+/// An SOA record with our timers. Its own TTL bounds negative answers as well (RFC 2308, 3).
+pub(crate) fn soa(
+    apex: &DomainName,
+    primary: &DomainName,
+    hostmaster: &DomainName,
+    serial: u32,
+    negative_ttl_secs: u32,
+) -> Result<Record, ProtoError> {
+    let (refresh, retry, expire) = SOA_TIMERS_SECS;
     let soa = SOA::new(
-        name(&spec.primary)?,
-        name(&spec.hostmaster)?,
-        zone.serial,
+        name(primary)?,
+        name(hostmaster)?,
+        serial,
         refresh,
         retry,
         expire,
-        spec.negative_ttl_secs,
+        negative_ttl_secs,
     );
-    let apex = name(&spec.apex)?;
-    // The SOA's own TTL bounds negative answers as well (RFC 2308, 3).
-    let mut all = vec![Record::from_rdata(
-        apex,
-        spec.negative_ttl_secs,
+    Ok(Record::from_rdata(
+        name(apex)?,
+        negative_ttl_secs,
         RData::SOA(soa),
-    )];
+    ))
+}
+
+/// All records of a zone, its SOA first.
+pub(crate) fn zone(zone: &ServedZone) -> Result<Vec<Record>, ProtoError> {
+    let spec = &zone.spec;
+    let mut all = vec![soa(
+        &spec.apex,
+        &spec.primary,
+        &spec.hostmaster,
+        zone.serial,
+        spec.negative_ttl_secs,
+    )?];
     for rrset in &spec.rrsets {
         all.extend(records(rrset)?);
     }
@@ -124,3 +196,6 @@ pub(crate) fn zone(zone: &ServedZone) -> Result<Vec<Record>, ProtoError> {
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests;

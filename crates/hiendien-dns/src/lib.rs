@@ -7,7 +7,9 @@
 
 pub mod ask;
 mod convert;
+mod registry;
 pub mod server;
+mod tcp;
 
 pub use ask::{AskError, Asker, Transport};
 pub use server::{DnsError, DnsServer, ServerSettings};

@@ -180,8 +180,7 @@ fn http1_settings(limits: &Limits) -> http1::Builder {
         .header_read_timeout(limits.headers)
         .max_headers(limits.header_count as usize)
         .max_header_size(limits.header_bytes as usize)
-        .max_buf_size(limits.header_bytes as usize + 8 * 1024)
-        .pipeline_flush(true);
+        .max_buf_size(limits.header_bytes as usize + 8 * 1024);
     builder
 }
 

@@ -424,10 +424,10 @@ impl OperationRun {
                 let chain = ErrorChain(&error).to_string();
                 match due {
                     Some(_) => {
-                        warn!(step = step.name, attempt, error = %chain, "step failed, will retry")
+                        warn!(step = step.name, attempt, error = %chain, "step failed, will retry");
                     }
                     None => {
-                        tracing::error!(step = step.name, attempt, error = %chain, "step was refused")
+                        tracing::error!(step = step.name, attempt, error = %chain, "step was refused");
                     }
                 }
                 let standing = due.map_or(Standing::Refused, |due| Standing::Due(Some(due)));

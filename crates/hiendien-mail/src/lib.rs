@@ -1,1 +1,18 @@
-//! Placeholder while the workspace is laid out.
+//! Mail: rows and keys for Postfix, Dovecot and rspamd, letters to people, and a probe that
+//! proves that mail comes in and goes out.
+//!
+//! Provisioning a mailbox is rows and keys, never a reload. The servers themselves are set up
+//! once, under `deploy/mail`; this crate starts and stops none.
+
+pub mod checks;
+mod keys;
+mod letters;
+mod mailboxes;
+mod messages;
+mod probe;
+mod tls;
+
+pub use letters::OwnerLetters;
+pub use mailboxes::{MailboxSettings, OpenError, ProbeCredential, SqliteMailboxes};
+pub use messages::{SmtpMessages, SmtpSettings};
+pub use probe::{MailProbe, MailProbeSettings, OutsideMailbox};

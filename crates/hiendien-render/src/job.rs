@@ -1,7 +1,9 @@
 //! What goes into the container and what comes out of it.
 //!
-//! In: the length of one JSON document as `u64`, then the document. Out: for each file a header of `u32` length and JSON, then its bytes; a
-//! header of length zero ends the stream. The reader takes it as hostile: every length is bounded.
+//! In: the length of one JSON document as `u64`, then the document. Out: the length of the answer as
+//! `u64`, then the answer: for each file a header of `u32` length and JSON, then its bytes; a header
+//! of length zero ends it. Lengths are big endian. The reader takes an answer as hostile: each
+//! length is bounded, each path checked.
 
 use std::io::{self, Read, Write};
 
@@ -9,12 +11,12 @@ use hiendien_domain::content::SiteContent;
 use hiendien_domain::site::{FileTree, SiteFile};
 use serde::{Deserialize, Serialize};
 
-use crate::Template;
+use crate::{Template, media_type};
 
 /// Bound of a job, bytes.
-pub const JOB_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Bound of a whole answer, bytes.
-pub const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub const JOB_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Bound of a whole answer, bytes: a site of 8 MiB in three forms, and its headers.
+pub const ANSWER_BYTES_MAX: u64 = 32 * 1024 * 1024;
 const HEADER_BYTES_MAX: u32 = 4096;
 const FILES_MAX: usize = 2000;
 
@@ -41,131 +43,194 @@ pub fn job_octets(job: &Job) -> io::Result<Vec<u8>> {
 pub fn read_job(input: &mut impl Read) -> io::Result<Job> {
     let mut length = [0; 8];
     input.read_exact(&mut length)?;
-    let document = take(input, u64::from_be_bytes(length), &mut { JOB_BYTES_MAX })?;
+    let length = u64::from_be_bytes(length);
+    if length > JOB_BYTES_MAX {
+        return Err(refused("the job is larger than its bound"));
+    }
+    let document = take(input, length)?;
     Ok(serde_json::from_slice(&document)?)
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
     path: String,
-    media_type: String,
     identity: u64,
     gzip: Option<u64>,
     brotli: Option<u64>,
 }
 
+/// Octets of the length before a job and before an answer.
+pub const LENGTH_OCTETS: usize = 8;
+
 /// Writes a file tree as the container's answer.
 pub fn write_tree(tree: &FileTree, out: &mut impl Write) -> io::Result<()> {
     let length = |form: &Option<Vec<u8>>| form.as_ref().map(|form| form.len() as u64);
+    let mut answer = Vec::new();
     for (path, file) in tree.iter() {
         let header = Header {
             path: path.to_owned(),
-            media_type: file.media_type.clone(),
             identity: file.identity.len() as u64,
             gzip: length(&file.gzip),
             brotli: length(&file.brotli),
         };
         let header = serde_json::to_vec(&header)?;
-        out.write_all(
-            &u32::try_from(header.len())
-                .map_err(io::Error::other)?
-                .to_be_bytes(),
-        )?;
-        out.write_all(&header)?;
-        out.write_all(&file.identity)?;
+        let header_length = u32::try_from(header.len()).map_err(io::Error::other)?;
+        answer.extend_from_slice(&header_length.to_be_bytes());
+        answer.extend_from_slice(&header);
+        answer.extend_from_slice(&file.identity);
         for form in [&file.gzip, &file.brotli].into_iter().flatten() {
-            out.write_all(form)?;
+            answer.extend_from_slice(form);
         }
     }
-    out.write_all(&0u32.to_be_bytes())?;
+    answer.extend_from_slice(&0u32.to_be_bytes());
+    out.write_all(&(answer.len() as u64).to_be_bytes())?;
+    out.write_all(&answer)?;
     out.flush()
 }
 
-/// Reads an answer. Anything out of bounds, malformed or cut off is an error.
-pub fn read_tree(input: &mut impl Read) -> io::Result<FileTree> {
-    let refused = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+/// Octets the whole answer has, its length included, as its first octets tell; `None` while they are too few.
+pub fn answer_octets(start: &[u8]) -> io::Result<Option<usize>> {
+    let Some(length) = start.first_chunk() else {
+        return Ok(None);
+    };
+    let length = u64::from_be_bytes(*length);
+    if length > ANSWER_BYTES_MAX {
+        return Err(refused("the answer is larger than its bound"));
+    }
+    let length = usize::try_from(length).map_err(io::Error::other)?;
+    Ok(Some(LENGTH_OCTETS + length))
+}
+
+fn refused(fault: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, fault.to_owned())
+}
+
+/// Reads an answer. Anything out of bounds, malformed, cut off or left over is an error.
+pub fn read_tree(answer: &[u8]) -> io::Result<FileTree> {
+    match answer_octets(answer)? {
+        Some(octets) if octets == answer.len() => {}
+        Some(octets) if octets < answer.len() => {
+            return Err(refused("the answer goes on behind its end"));
+        }
+        _ => return Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+    let mut answer = &answer[LENGTH_OCTETS..];
     let mut tree = FileTree::default();
-    let mut left = ANSWER_BYTES_MAX;
     loop {
         let mut length = [0; 4];
-        input.read_exact(&mut length)?;
+        answer.read_exact(&mut length)?;
         let length = u32::from_be_bytes(length);
         if length == 0 {
-            return Ok(tree);
+            break;
         }
         if length > HEADER_BYTES_MAX || tree.len() >= FILES_MAX {
             return Err(refused(
                 "the answer has a header or a number of files out of bounds",
             ));
         }
-        let header: Header = serde_json::from_slice(&take(input, u64::from(length), &mut left)?)?;
-        let identity = take(input, header.identity, &mut left)?;
-        let gzip = header
-            .gzip
-            .map(|length| take(input, length, &mut left))
-            .transpose()?;
-        let brotli = header
-            .brotli
-            .map(|length| take(input, length, &mut left))
-            .transpose()?;
+        let header: Header = serde_json::from_slice(&take(&mut answer, u64::from(length))?)?;
+        if tree.get(&header.path).is_some() {
+            return Err(refused("the answer has a path twice"));
+        }
+        let identity = take(&mut answer, header.identity)?;
+        let mut form = |length: Option<u64>| length.map(|length| take(&mut answer, length));
         let file = SiteFile {
-            media_type: header.media_type,
+            media_type: media_type(&header.path).to_owned(),
             identity,
-            gzip,
-            brotli,
+            gzip: form(header.gzip).transpose()?,
+            brotli: form(header.brotli).transpose()?,
         };
         tree.insert(&header.path, file)
             .map_err(|error| refused(&error.to_string()))?;
     }
+    if !answer.is_empty() {
+        return Err(refused("the answer goes on behind its end"));
+    }
+    if tree.get("index.html").is_none() {
+        return Err(refused("the answer has no `index.html`"));
+    }
+    Ok(tree)
 }
 
-fn take(input: &mut impl Read, length: u64, left: &mut u64) -> io::Result<Vec<u8>> {
-    *left = left.checked_sub(length).ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the answer is larger than its bound",
-        )
-    })?;
-    let mut bytes = Vec::new();
-    input.take(length).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 != length {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+/// Exactly `length` octets. Allocates no more than there are.
+fn take(input: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
+    let mut octets = Vec::new();
+    input.take(length).read_to_end(&mut octets)?;
+    if octets.len() as u64 == length {
+        Ok(octets)
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
     }
-    Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn framed(path: &str, identity: u64, octets: &[u8]) -> Vec<u8> {
+        let header = serde_json::json!({ "path": path, "identity": identity });
+        let header = header.to_string();
+        let length = u32::try_from(header.len()).unwrap();
+        [&length.to_be_bytes(), header.as_bytes(), octets].concat()
+    }
+
     #[test]
     fn an_answer_is_read_as_it_was_written_and_no_further() {
         let mut tree = FileTree::default();
-        let file = SiteFile {
-            media_type: "text/plain".to_owned(),
+        let file = |media_type: &str| SiteFile {
+            media_type: media_type.to_owned(),
             identity: b"abc".to_vec(),
             gzip: Some(b"z".to_vec()),
             brotli: None,
         };
-        tree.insert("a/b.txt", file).unwrap();
+        tree.insert("index.html", file("text/html; charset=utf-8"))
+            .unwrap();
+        tree.insert("a/b.txt", file("text/plain; charset=utf-8"))
+            .unwrap();
         let mut octets = Vec::new();
         write_tree(&tree, &mut octets).unwrap();
-        assert_eq!(read_tree(&mut octets.as_slice()).unwrap(), tree);
+        assert_eq!(read_tree(&octets).unwrap(), tree);
         for cut in 0..octets.len() {
-            assert!(read_tree(&mut &octets[..cut]).is_err(), "cut at {cut}");
+            assert!(read_tree(&octets[..cut]).is_err(), "cut at {cut}");
         }
-        let hostile = |path: &str, identity: u64| {
-            let header = serde_json::json!({ "path": path, "media_type": "x", "identity": identity, "gzip": null, "brotli": null });
-            let header = header.to_string();
-            let mut octets = u32::try_from(header.len()).unwrap().to_be_bytes().to_vec();
-            octets.extend_from_slice(header.as_bytes());
-            octets.extend_from_slice(&[0; 8]);
-            read_tree(&mut octets.as_slice())
-        };
-        for path in ["../x", "/etc/passwd", "a//b", "a/./b", "a\0b", ""] {
-            assert!(hostile(path, 0).is_err(), "{path:?}");
+        octets.push(0);
+        assert!(read_tree(&octets).is_err());
+    }
+
+    #[test]
+    fn a_hostile_answer_is_refused() {
+        const END: [u8; 4] = [0; 4];
+        let read_tree =
+            |frames: &[u8]| read_tree(&[&(frames.len() as u64).to_be_bytes(), frames].concat());
+        let index = framed("index.html", 1, b"x");
+        assert!(read_tree(&[index.as_slice(), &END].concat()).is_ok());
+        for path in [
+            "../x",
+            "/etc/passwd",
+            "a//b",
+            "a/./b",
+            "a\0b",
+            "a b",
+            "",
+            "..",
+            "index.html",
+        ] {
+            let second = framed(path, 0, b"");
+            let answer = [index.as_slice(), &second, &END].concat();
+            assert!(read_tree(&answer).is_err(), "{path:?}");
         }
-        assert!(hostile("huge", u64::MAX).is_err());
-        assert!(hostile("fine", 4).is_ok());
+        let many: Vec<u8> = (0..=FILES_MAX)
+            .flat_map(|number| framed(&format!("{number}"), 0, b""))
+            .collect();
+        for answer in [
+            [framed("other.html", 0, b"").as_slice(), &END].concat(),
+            framed("index.html", u64::MAX, b""),
+            vec![0xff; 64],
+            b"\0\0\0\x02{]".to_vec(),
+            [index, many, END.to_vec()].concat(),
+            vec![0; usize::try_from(ANSWER_BYTES_MAX).unwrap() + 1],
+        ] {
+            assert!(read_tree(&answer).is_err());
+        }
     }
 }

@@ -103,14 +103,13 @@ impl Database {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => {
-                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-                let connection = Connection::open_with_flags(&self.path, flags)?;
-                configure(&connection)?;
-                connection
-            }
+        let connection = if let Some(connection) = idle {
+            connection
+        } else {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(&self.path, flags)?;
+            configure(&connection)?;
+            connection
         };
         let result = query(&connection);
         let mut readers = self
@@ -176,7 +175,9 @@ fn write_batches(
             replies.push(write(transaction));
         }
         if begun.is_err() {
-            replies.into_iter().for_each(|reply| reply(None));
+            for reply in replies {
+                reply(None);
+            }
             continue;
         }
         let commit = if connection.is_autocommit() {

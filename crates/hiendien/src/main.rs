@@ -1,1 +1,37 @@
-fn main() {}
+//! The one program: serves all roles, and asks a running one.
+//!
+//! The only crate that names adapters. Nothing deeper reads the environment or the configuration.
+
+mod cli;
+mod client;
+mod config;
+mod doctor;
+mod platform;
+mod probes;
+mod serve;
+mod submit;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use hiendien_engine::ports::ErrorChain;
+
+#[expect(clippy::print_stderr, reason = "a failed command tells its reason")]
+#[tokio::main]
+async fn main() -> ExitCode {
+    // Two providers are linked; the one for everything of ours is named once.
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
+        eprintln!("error: a TLS provider was installed already");
+        return ExitCode::FAILURE;
+    }
+    match cli::run(cli::Arguments::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", ErrorChain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}

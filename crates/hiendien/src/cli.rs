@@ -1,0 +1,261 @@
+//! The verbs of the command line.
+#![expect(
+    clippy::print_stdout,
+    reason = "the output of a command is what it is for"
+)]
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use hiendien_domain::claim;
+use hiendien_domain::ids::OperationId;
+use serde_json::json;
+use tracing_subscriber::EnvFilter;
+
+use crate::client::Client;
+use crate::config::Config;
+use crate::{doctor, serve, submit};
+
+/// One-click website and e-mail provisioning for names under .vn
+#[derive(Debug, Parser)]
+#[command(name = "hiendien", version)]
+pub(crate) struct Arguments {
+    /// The configuration file
+    #[arg(long, global = true, default_value = "/etc/hiendien/hiendien.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs all roles in one process on the embedded store
+    Serve {
+        /// Log as JSON lines
+        #[arg(long)]
+        log_json: bool,
+    },
+    /// Checks the configuration file and says what is wrong with it
+    Check,
+    #[command(subcommand)]
+    Claim(ClaimCommand),
+    /// Shows where a presence stands
+    Status {
+        name: String,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows what happened to a presence
+    Events {
+        name: String,
+        #[arg(long)]
+        json: bool,
+        /// Keep showing what happens
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Asks DNS, TLS, HTTP, SMTP and IMAP from outside and says what to do
+    Doctor { name: String },
+    #[command(subcommand)]
+    Operation(OperationCommand),
+    /// Prints a completion script for a shell
+    Completions { shell: Shell },
+}
+
+/// Claims
+#[derive(Debug, Subcommand)]
+enum ClaimCommand {
+    /// Tells all the faults of a claim; hands nothing in
+    Check { file: PathBuf },
+    /// Hands claims in
+    Submit {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Wait until they are live, showing each step
+        #[arg(long)]
+        wait: bool,
+        /// Give up waiting after this many seconds
+        #[arg(long, default_value_t = 300)]
+        timeout: u64,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints the JSON Schema of a claim
+    Schema,
+}
+
+/// Operations
+#[derive(Debug, Subcommand)]
+enum OperationCommand {
+    /// Makes a parked or stuck operation due at once
+    Retry { id: OperationId },
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let config = || Config::read(&arguments.config);
+    match arguments.command {
+        Command::Serve { log_json } => {
+            let config = config()?;
+            start_log(log_json);
+            serve::serve(config).await?;
+        }
+        Command::Check => {
+            config()?;
+            println!("`{}` is well formed", arguments.config.display());
+        }
+        Command::Claim(ClaimCommand::Check { file }) => return check(&file),
+        Command::Claim(ClaimCommand::Schema) => println!("{:#}", claim::schema()),
+        Command::Claim(ClaimCommand::Submit {
+            files,
+            wait,
+            timeout,
+            json,
+        }) => {
+            let client = Client::of(&config()?)?;
+            let options = submit::Options {
+                wait,
+                timeout: Duration::from_secs(timeout),
+                json,
+            };
+            return submit::submit(&client, &files, &options).await;
+        }
+        Command::Status { name, json } => status(&Client::of(&config()?)?, &name, json).await?,
+        Command::Events { name, json, follow } => {
+            events(&Client::of(&config()?)?, &name, json, follow).await?;
+        }
+        Command::Doctor { name } => return doctor::examine(&config()?, &name).await,
+        Command::Operation(OperationCommand::Retry { id }) => {
+            let operation = Client::of(&config()?)?.retry(id).await?;
+            println!("operation `{id}` is {}", operation.state);
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "hiendien",
+                &mut io::stdout(),
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_log(json: bool) {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,hickory_server=error"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    if json {
+        log.json().init();
+    } else {
+        log.with_ansi(false).init();
+    }
+}
+
+fn check(file: &std::path::Path) -> anyhow::Result<ExitCode> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+    match claim::parse(&bytes) {
+        Ok(checked) => {
+            for warning in &checked.warnings {
+                println!(
+                    "warning: `{}`: {} [{}]\n    {}",
+                    warning.pointer, warning.en, warning.code, warning.vi
+                );
+            }
+            println!(
+                "`{}` is a claim for `{}`",
+                file.display(),
+                checked.claim.domain()
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(faults) => {
+            println!(
+                "`{}` has {} faults:\n{faults}",
+                file.display(),
+                faults.0.len()
+            );
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn status(client: &Client, name: &str, json: bool) -> anyhow::Result<()> {
+    let presence = client.presence(name).await?;
+    let operation = client.operation(presence.operation).await?;
+    if json {
+        println!(
+            "{:#}",
+            json!({ "presence": presence, "operation": operation })
+        );
+        return Ok(());
+    }
+    println!(
+        "{}  {}  {}",
+        presence.name_unicode, presence.state, presence.url
+    );
+    for plane in &presence.planes {
+        let reason = plane
+            .reason
+            .as_deref()
+            .map(|reason| format!("  {reason}"))
+            .unwrap_or_default();
+        println!(
+            "  {:<5} {:<8}{reason}",
+            plane.plane.to_string(),
+            plane.state.to_string()
+        );
+    }
+    println!(
+        "operation {} ({}): {}",
+        operation.id, operation.verb, operation.state
+    );
+    for step in &operation.steps {
+        let error = step
+            .error
+            .as_deref()
+            .map(|error| format!("  {error}"))
+            .unwrap_or_default();
+        println!(
+            "  {:<20} {:<10} attempt {}{error}",
+            step.name,
+            step.state.to_string(),
+            step.attempt
+        );
+    }
+    Ok(())
+}
+
+async fn events(client: &Client, name: &str, json: bool, follow: bool) -> anyhow::Result<()> {
+    let presence = client.presence(name).await?;
+    let which = presence.id.to_string();
+    let mut after = 0;
+    let mut pause = tokio::time::interval(Duration::from_millis(250));
+    loop {
+        let page = client.events(&which, after).await?;
+        for event in &page.events {
+            after = event.sequence;
+            if json {
+                println!("{}", json!(event));
+            } else {
+                let step = event.step.as_deref().unwrap_or_default();
+                println!(
+                    "{}  {:<20} {step:<20} {}",
+                    event.at, event.kind, event.detail
+                );
+            }
+        }
+        if page.events.is_empty() {
+            if !follow {
+                return Ok(());
+            }
+            pause.tick().await;
+        }
+    }
+}

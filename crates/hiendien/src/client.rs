@@ -1,0 +1,127 @@
+//! Speaks to a running API.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use hiendien_api::{ClaimAccepted, EventPage, OperationView, PresenceView};
+use hiendien_domain::fault::Fault;
+use hiendien_domain::ids::OperationId;
+use hiendien_domain::secret::Secret;
+use reqwest::{Method, RequestBuilder};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::config::Config;
+
+/// Bound of one request.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A client with a key.
+#[derive(Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: String,
+    key: Secret,
+}
+
+/// The part of a problem document that a person reads.
+#[derive(Debug, Deserialize)]
+struct Problem {
+    code: String,
+    detail: String,
+    #[serde(default)]
+    errors: Vec<Fault>,
+}
+
+impl Client {
+    /// Speaks to the API named in the configuration, as its operator.
+    pub(crate) fn of(config: &Config) -> anyhow::Result<Self> {
+        let path = config.operator_key();
+        let key = std::fs::read_to_string(&path).with_context(|| {
+            format!(
+                "cannot read the API key `{}`: has `hiendien serve` been started?",
+                path.display()
+            )
+        })?;
+        let http = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .no_proxy()
+            .build()
+            .context("cannot make an HTTP client")?;
+        Ok(Self {
+            http,
+            base: format!("http://{}", config.api.listen),
+            key: Secret::new(key.trim()),
+        })
+    }
+
+    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
+        let response = request
+            .bearer_auth(self.key.expose())
+            .send()
+            .await
+            .with_context(|| {
+                format!(
+                    "the API at `{}` does not answer: is `hiendien serve` running?",
+                    self.base
+                )
+            })?;
+        let status = response.status();
+        let body = response
+            .bytes()
+            .await
+            .context("the answer of the API was cut off")?;
+        if status.is_success() {
+            return serde_json::from_slice(&body)
+                .context("the answer of the API is not what this program expects");
+        }
+        let Ok(problem) = serde_json::from_slice::<Problem>(&body) else {
+            bail!("the API answered {status}")
+        };
+        let faults = hiendien_domain::fault::Faults(problem.errors);
+        if faults.0.is_empty() {
+            bail!("{} ({status}, `{}`)", problem.detail, problem.code);
+        }
+        bail!(
+            "{} ({status}, `{}`)\n{faults}",
+            problem.detail,
+            problem.code
+        );
+    }
+
+    fn get(&self, path: &str) -> RequestBuilder {
+        self.http
+            .request(Method::GET, format!("{}{path}", self.base))
+    }
+
+    /// Hands a claim in; the key makes a repeated request one claim.
+    pub(crate) async fn submit(&self, claim: Vec<u8>) -> anyhow::Result<ClaimAccepted> {
+        let request = self
+            .http
+            .request(Method::POST, format!("{}/v1/claims", self.base))
+            .header("idempotency-key", Uuid::now_v7().to_string())
+            .header("content-type", "application/json")
+            .body(claim);
+        self.send(request).await
+    }
+
+    pub(crate) async fn presence(&self, which: &str) -> anyhow::Result<PresenceView> {
+        let which = hiendien_domain::claim::ascii_name(which).unwrap_or_else(|| which.to_owned());
+        self.send(self.get(&format!("/v1/presences/{which}"))).await
+    }
+
+    pub(crate) async fn operation(&self, id: OperationId) -> anyhow::Result<OperationView> {
+        self.send(self.get(&format!("/v1/operations/{id}"))).await
+    }
+
+    pub(crate) async fn retry(&self, id: OperationId) -> anyhow::Result<OperationView> {
+        let url = format!("{}/v1/operations/{id}/retry", self.base);
+        self.send(self.http.request(Method::POST, url)).await
+    }
+
+    pub(crate) async fn events(&self, presence: &str, after: i64) -> anyhow::Result<EventPage> {
+        self.send(self.get(&format!("/v1/presences/{presence}/events?after={after}")))
+            .await
+    }
+}

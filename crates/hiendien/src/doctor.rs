@@ -1,0 +1,191 @@
+//! Asks the outside world about a presence and says what to do.
+#![expect(
+    clippy::print_stdout,
+    reason = "the output of a command is what it is for"
+)]
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use hiendien_dns::{Asker, Transport};
+use hiendien_domain::name::DomainName;
+use hiendien_edge::probe::{Prober, Scheme};
+use hiendien_engine::ports::ErrorChain;
+use hiendien_mail::checks::{check_exchanger, check_imap};
+
+use crate::config::Config;
+use crate::probes::{mail_settings, site_settings};
+
+/// What was found of one thing.
+struct Finding {
+    what: String,
+    /// What was seen, or why it is wrong.
+    result: Result<String, String>,
+    /// What to do when it is wrong.
+    hint: &'static str,
+}
+
+fn finding(what: impl Into<String>, result: Result<String, String>, hint: &'static str) -> Finding {
+    Finding {
+        what: what.into(),
+        result,
+        hint,
+    }
+}
+
+fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    ErrorChain(error).to_string()
+}
+
+pub(crate) async fn examine(config: &Config, name: &str) -> anyhow::Result<ExitCode> {
+    let ascii = hiendien_domain::claim::ascii_name(name).unwrap_or_else(|| name.to_owned());
+    let apex: DomainName = ascii.parse()?;
+    let mut findings = dns(config, &apex).await;
+    findings.extend(web(config, &apex).await);
+    findings.extend(mail(config, &apex).await?);
+    let mut wrong = 0;
+    for finding in &findings {
+        match &finding.result {
+            Ok(seen) => println!("ok     {}: {seen}", finding.what),
+            Err(seen) => {
+                wrong += 1;
+                println!(
+                    "wrong  {}: {seen}\n       do: {}",
+                    finding.what, finding.hint
+                );
+            }
+        }
+    }
+    println!(
+        "{} of {} checks of `{apex}` are well",
+        findings.len() - wrong,
+        findings.len()
+    );
+    Ok(if wrong == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+async fn dns(config: &Config, apex: &DomainName) -> Vec<Finding> {
+    let asker = Asker::default();
+    let mut findings = Vec::new();
+    for server in &config.platform.name_servers {
+        for &address in &server.addresses {
+            for transport in [Transport::Udp, Transport::Tcp] {
+                let serial = asker.soa_serial(address, apex, transport).await;
+                findings.push(finding(
+                    format!("zone at {} ({address}, {transport})", server.name),
+                    serial
+                        .map(|serial| format!("serial {serial}"))
+                        .map_err(|error| told(&error)),
+                    "see that `hiendien serve` runs and `hiendien status` shows the zone written",
+                ));
+            }
+        }
+    }
+    let mut wanted: Vec<String> = config
+        .platform
+        .name_servers
+        .iter()
+        .map(|server| server.name.to_string())
+        .collect();
+    wanted.sort();
+    for &parent in &config.dns.parent_servers {
+        let delegated = match asker.delegation(parent, apex).await {
+            Ok(servers) => {
+                let mut servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+                servers.sort();
+                if servers == wanted {
+                    Ok(servers.join(", "))
+                } else {
+                    Err(format!("{servers:?}, {wanted:?} is wanted"))
+                }
+            }
+            Err(error) => Err(told(&error)),
+        };
+        findings.push(finding(
+            format!("delegation at {parent}"),
+            delegated,
+            "have the registrar set the name servers of the name to ours",
+        ));
+    }
+    findings
+}
+
+async fn web(config: &Config, apex: &DomainName) -> Vec<Finding> {
+    let hint = "see the site and tls planes in `hiendien status`; the certificate comes before the site answers";
+    let settings = match site_settings(&config.platform, &config.acme.issuing_roots) {
+        Ok(settings) => settings,
+        Err(error) => return vec![finding("web", Err(told(&error)), hint)],
+    };
+    let prober = match Prober::new(&settings) {
+        Ok(prober) => prober,
+        Err(error) => return vec![finding("web", Err(told(&error)), hint)],
+    };
+    let mut findings = Vec::new();
+    for &address in &config.platform.edge_addresses {
+        for scheme in [Scheme::Https, Scheme::Http] {
+            let result = match prober.get(scheme, apex, address, "/").await {
+                Ok(answer) => {
+                    let missing = answer.missing_security_headers();
+                    let wanted = if scheme == Scheme::Https {
+                        answer.status == 200
+                    } else {
+                        answer.status.is_redirection()
+                    };
+                    match (wanted, missing.is_empty() || scheme == Scheme::Http) {
+                        (true, true) => {
+                            let until = answer.tls.map(|tls| {
+                                format!(", certificate until {}", tls.certificate.not_after)
+                            });
+                            Ok(format!("{}{}", answer.status, until.unwrap_or_default()))
+                        }
+                        (true, false) => Err(format!("headers are missing: {missing:?}")),
+                        (false, _) => Err(format!("it answers {}", answer.status)),
+                    }
+                }
+                Err(error) => Err(told(&error)),
+            };
+            findings.push(finding(
+                format!("{scheme:?} at {address}").to_lowercase(),
+                result,
+                hint,
+            ));
+        }
+    }
+    findings
+}
+
+async fn mail(config: &Config, apex: &DomainName) -> anyhow::Result<Vec<Finding>> {
+    let settings = mail_settings(config)?;
+    let (from, to) = (
+        &settings.outside.address,
+        format!("postmaster@{apex}").parse()?,
+    );
+    let server = SocketAddr::new(settings.exchanger, 25);
+    let exchanger =
+        check_exchanger(server, &settings.exchanger_host, &settings.roots, from, &to).await;
+    let imap = check_imap(
+        SocketAddr::new(settings.mail, 993),
+        &settings.imap_host,
+        &settings.roots,
+    )
+    .await;
+    Ok(vec![
+        finding(
+            format!("mail exchanger at {}", settings.exchanger),
+            exchanger
+                .map(|_| "takes mail for the name, over TLS".to_owned())
+                .map_err(|error| told(&error)),
+            "see that Postfix runs and reads the mail database; its log tells why it refuses",
+        ),
+        finding(
+            format!("IMAP at {}", settings.mail),
+            imap.map(|()| "greets with a certificate that verifies".to_owned())
+                .map_err(|error| told(&error)),
+            "see that Dovecot runs and has the certificate of the mail hosts",
+        ),
+    ])
+}
