@@ -105,9 +105,19 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        // Whatever came of the test, the addresses must be free for the next; the state of one that
+        // failed stays for a look.
+        let net = format!("127.77.{}", net::slot());
+        let mut down = Command::new(root().join("deploy/lab"));
+        down.arg("down").arg(&self.state).arg(net);
         if !std::thread::panicking() {
-            self.run(&["down"], &["--purge"]);
+            down.arg("--purge");
         }
+        let _ = down
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
     }
 }
 

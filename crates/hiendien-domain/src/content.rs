@@ -95,7 +95,7 @@ pub struct Link {
     pub network: String,
     /// What people read, such as `Facebook`.
     pub label: String,
-    /// Absolute `https:` URL.
+    /// Absolute `https:` URL; a résumé may have `http:` ones as well.
     pub url: String,
 }
 

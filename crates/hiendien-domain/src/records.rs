@@ -517,3 +517,6 @@ pub fn guard(old: &ZoneSpec, new: &ZoneSpec) -> Result<(), BrakeError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! What a site says, from the claim alone: sentences are written from the facts where the owner gave none.
 
 use serde_json::Value;
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::{
     Business, Claim, Network, Person, Purpose, SubjectType, identifiers, names, provinces,
@@ -103,8 +104,12 @@ fn business_content(claim: &Claim, business: &Business, site: SiteIdentity) -> B
         legal: LegalFooter {
             legal_name: business.legal_name.clone(),
             subject: subject.to_owned(),
-            tax_id: identifiers::tax_id_display(&business.tax_id),
-            registration_no: business.registration_no.clone(),
+            tax_id: identifiers::public_number(&business.tax_id),
+            // A household's registration number may be its owner's personal id as well.
+            registration_no: business
+                .registration_no
+                .as_deref()
+                .map(identifiers::public_number),
             registered_on: business.registered_on.map(date),
             registered_by: business.registered_by.clone(),
             representative: business
@@ -130,16 +135,16 @@ fn about(
     };
     let subject = subject.to_lowercase();
     let work = industry
-        .map(|industry| format!(", hoạt động trong lĩnh vực {industry}"))
+        .map(|industry| format!(", chuyên về {industry}"))
         .unwrap_or_default();
     let way = if has_phone {
-        "gọi điện, gửi thư"
+        "gọi điện, gửi thư điện tử"
     } else {
-        "gửi thư"
+        "gửi thư điện tử"
     };
     format!(
-        "{} là {subject} tại {place}{work}.\n\nQuý khách cần tư vấn hoặc đặt hàng, xin vui lòng {way} hoặc ghé trực tiếp \
-         {}. Chúng tôi luôn sẵn lòng phục vụ.",
+        "{} là {subject} tại {place}{work}.\n\nQuý khách cần tư vấn hoặc đặt hàng, xin vui lòng {way} hoặc ghé thăm \
+         chúng tôi tại {}. Rất hân hạnh được phục vụ quý khách.",
         business.trade_name, address.line
     )
 }
@@ -160,26 +165,30 @@ fn network_link(network: Network, url: &str) -> Link {
     }
 }
 
+/// Most entries of one section that a page shows.
+const SECTION_ENTRIES_MAX: usize = 100;
+
+/// A non-empty text as a page shows it: trimmed, NFC.
+fn shown(text: &str) -> Option<String> {
+    let text: String = text.trim().nfc().collect();
+    (!text.is_empty()).then_some(text)
+}
+
 /// A member that is a non-empty text.
 fn text(value: &Value, name: &str) -> Option<String> {
-    value
-        .get(name)?
-        .as_str()
-        .map(str::trim)
-        .filter(|text| !text.is_empty())
-        .map(str::to_owned)
+    shown(value.get(name)?.as_str()?)
+}
+
+/// The entries of a list, none where there is no list.
+fn entries<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    let items = value.get(name).and_then(Value::as_array);
+    items.into_iter().flatten().take(SECTION_ENTRIES_MAX)
 }
 
 fn texts(value: &Value, name: &str) -> Vec<String> {
-    let items = value
-        .get(name)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    items
+    entries(value, name)
         .filter_map(Value::as_str)
-        .map(|text| text.trim().to_owned())
-        .filter(|text| !text.is_empty())
+        .filter_map(shown)
         .collect()
 }
 
@@ -189,39 +198,56 @@ fn web(value: &Value, name: &str) -> Option<String> {
     (matches!(url.scheme(), "https" | "http") && url.username().is_empty()).then(|| url.into())
 }
 
-/// `2024-06-01` and `2024-06` as `06/2024`, `2024` as it is.
+/// `2024-06-01` and `2024-06` as `06/2024`, `2024` as it is; anything else is no date.
 fn month(value: &Value, name: &str) -> Option<String> {
     let date = text(value, name)?;
     let mut parts = date.split('-');
-    let (year, month) = (parts.next()?, parts.next());
-    Some(month.map_or_else(|| year.to_owned(), |month| format!("{month}/{year}")))
+    let mut number = |length: usize| {
+        parts
+            .next()
+            .filter(|part| part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let year = number(4)?;
+    Some(match number(2) {
+        Some(month) => format!("{month}/{year}"),
+        None => year.to_owned(),
+    })
 }
 
-/// The entries of one section of a JSON Resume; the names differ by section.
-fn section(resume: &Value, name: &str, titles: &[&str], organisations: &[&str]) -> Vec<Experience> {
-    let first = |item: &Value, names: &[&str]| names.iter().find_map(|name| text(item, name));
+/// Where a section of a JSON Resume keeps what all sections have.
+struct Section {
+    name: &'static str,
+    /// Members that make the title, joined.
+    titles: &'static [&'static str],
+    organisation: &'static str,
+}
+
+fn section(resume: &Value, section: &Section) -> Vec<Experience> {
     let entry = |item: &Value| {
-        let organisation = first(item, organisations);
-        let title = first(item, titles).or_else(|| organisation.clone())?;
+        let organisation = text(item, section.organisation);
+        let titles: Vec<_> = section
+            .titles
+            .iter()
+            .filter_map(|name| text(item, name))
+            .collect();
+        let title = Some(titles.join(", ")).filter(|title| !title.is_empty());
+        let title = title.or_else(|| organisation.clone())?;
+        let score = text(item, "score").map(|score| format!("Kết quả: {score}"));
         Some(Experience {
             organisation: organisation.filter(|organisation| *organisation != title),
             title,
             url: web(item, "url"),
-            from: month(item, "startDate")
-                .or_else(|| month(item, "date"))
-                .or_else(|| month(item, "releaseDate")),
+            from: ["startDate", "date", "releaseDate"]
+                .iter()
+                .find_map(|name| month(item, name)),
             to: month(item, "endDate"),
-            summary: text(item, "summary").or_else(|| text(item, "description")),
+            summary: text(item, "summary")
+                .or_else(|| text(item, "description"))
+                .or(score),
             highlights: [texts(item, "highlights"), texts(item, "courses")].concat(),
         })
     };
-    resume
-        .get(name)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(entry)
-        .collect()
+    entries(resume, section.name).filter_map(entry).collect()
 }
 
 fn skills(resume: &Value, section: &str, name: &str, level: &str) -> Vec<Skill> {
@@ -232,13 +258,7 @@ fn skills(resume: &Value, section: &str, name: &str, level: &str) -> Vec<Skill> 
             keywords: texts(item, "keywords"),
         })
     };
-    resume
-        .get(section)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(skill)
-        .collect()
+    entries(resume, section).filter_map(skill).collect()
 }
 
 fn cv_content(person: &Person, site: SiteIdentity) -> CvContent {
@@ -247,29 +267,34 @@ fn cv_content(person: &Person, site: SiteIdentity) -> CvContent {
     let basics = resume.get("basics").unwrap_or(&nothing);
     let school = person.school.as_ref().map(|school| school.name.clone());
     let headline = text(basics, "label").unwrap_or_else(|| match (&person.study_field, &school) {
-        (Some(field), _) => format!("Sinh viên ngành {field}"),
-        (None, Some(school)) => format!("Sinh viên {school}"),
+        (Some(field), _) => format!("Theo học ngành {field}"),
+        (None, Some(school)) => format!("Người học tại {school}"),
         (None, None) => "Trang cá nhân".to_owned(),
     });
     let summary = text(basics, "summary").unwrap_or_else(|| {
         let studies = match (&person.study_field, &school) {
             (Some(field), Some(school)) => format!(", đang học ngành {field} tại {school}"),
-            (Some(field), None) => format!(", theo học ngành {field}"),
+            (Some(field), None) => format!(", đang theo học ngành {field}"),
             (None, Some(school)) => format!(", đang học tại {school}"),
             (None, None) => String::new(),
         };
         format!(
-            "Xin chào, mình là {}{studies}. Đây là trang giới thiệu của mình: nơi mình chia sẻ việc học, những điều đang làm \
-             và cách liên hệ. Rất vui được kết nối qua thư điện tử.",
+            "Xin chào, mình là {}{studies}. Đây là trang cá nhân của mình, nơi mình ghi lại việc học, những điều đang làm \
+             và cách liên hệ. Rất vui được làm quen với bạn qua thư điện tử.",
             person.full_name
         )
     });
-    let mut education = section(
-        resume,
-        "education",
-        &["studyType", "area"],
-        &["institution"],
-    );
+    let read = |name, titles, organisation| {
+        section(
+            resume,
+            &Section {
+                name,
+                titles,
+                organisation,
+            },
+        )
+    };
+    let mut education = read("education", &["studyType", "area"], "institution");
     if education.is_empty() {
         education.extend(school.clone().map(|school| Experience {
             title: person.study_field.clone().unwrap_or_else(|| school.clone()),
@@ -291,14 +316,7 @@ fn cv_content(person: &Person, site: SiteIdentity) -> CvContent {
         label: "Website".to_owned(),
         url,
     });
-    let profiles = basics
-        .get("profiles")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(profile);
-    let mut interests = skills(resume, "interests", "name", "level");
-    interests.truncate(50);
+    let profiles = entries(basics, "profiles").filter_map(profile);
     CvContent {
         site,
         full_name: person.full_name.clone(),
@@ -310,21 +328,17 @@ fn cv_content(person: &Person, site: SiteIdentity) -> CvContent {
             .get("location")
             .and_then(|location| text(location, "region").or_else(|| text(location, "city"))),
         links: own_site.into_iter().chain(profiles).collect(),
-        work: section(resume, "work", &["position"], &["name", "company"]),
-        volunteer: section(resume, "volunteer", &["position"], &["organization"]),
-        projects: section(resume, "projects", &["name"], &["entity"]),
+        work: read("work", &["position"], "name"),
+        volunteer: read("volunteer", &["position"], "organization"),
+        projects: read("projects", &["name"], "entity"),
         education,
-        awards: section(resume, "awards", &["title"], &["awarder"]),
-        certificates: section(resume, "certificates", &["name"], &["issuer"]),
-        publications: section(resume, "publications", &["name"], &["publisher"]),
+        awards: read("awards", &["title"], "awarder"),
+        certificates: read("certificates", &["name"], "issuer"),
+        publications: read("publications", &["name"], "publisher"),
         skills: skills(resume, "skills", "name", "level"),
         languages: skills(resume, "languages", "language", "fluency"),
-        interests,
-        references: resume
-            .get("references")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
+        interests: skills(resume, "interests", "name", "level"),
+        references: entries(resume, "references")
             .filter_map(|item| {
                 Some(Reference {
                     name: text(item, "name")?,

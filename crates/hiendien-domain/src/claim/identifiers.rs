@@ -17,7 +17,7 @@ const TAX_ID_WEIGHTS: [u32; 9] = [31, 29, 23, 19, 17, 13, 7, 5, 3];
 /// Removes the separators people write.
 pub(crate) fn digits(text: &str) -> String {
     text.chars()
-        .filter(|character| !matches!(character, ' ' | '-' | '.'))
+        .filter(|character| !character.is_whitespace() && !matches!(character, '-' | '.'))
         .collect()
 }
 
@@ -80,7 +80,9 @@ pub(crate) fn check_citizen_id(
 pub(crate) fn phone(text: &str) -> Option<String> {
     let bare: String = text
         .chars()
-        .filter(|character| !matches!(character, ' ' | '.' | '-' | '(' | ')'))
+        .filter(|character| {
+            !character.is_whitespace() && !matches!(character, '.' | '-' | '(' | ')')
+        })
         .collect();
     let national = bare
         .strip_prefix("+84")
@@ -105,11 +107,14 @@ pub(crate) fn phone_display(e164: &str) -> String {
     }
 }
 
-/// A tax id fit for print: a person's id shows its last three digits only.
-pub(crate) fn tax_id_display(digits: &str) -> String {
+/// A tax id or registration number fit for print: 12 digits are a person's id and show their last
+/// three only.
+pub(crate) fn public_number(number: &str) -> String {
+    let digits = digits(number);
+    let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
     match digits.len() {
-        12 => format!("*********{}", &digits[9..]),
-        13 => format!("{}-{}", &digits[..10], &digits[10..]),
-        _ => digits.to_owned(),
+        12 if only_digits => format!("*********{}", &digits[9..]),
+        13 if only_digits => format!("{}-{}", &digits[..10], &digits[10..]),
+        _ => number.to_owned(),
     }
 }

@@ -13,8 +13,10 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
-use jiff::Timestamp;
+use std::fmt;
+
 use jiff::civil::Date;
+use jiff::{Span, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,6 +32,7 @@ use crate::site::hex;
 
 pub use check::parse;
 pub use names::ascii_name;
+pub use policy::reserved_local_parts;
 
 /// Largest claim, bytes.
 pub const CLAIM_BYTES_MAX: usize = 1024 * 1024;
@@ -43,9 +46,18 @@ pub struct Checked {
 }
 
 /// An entitlement that a registrar has approved and hands over to be provisioned.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "claim/v1")]
+///
+/// There is no `Deserialize`: [`parse`] is the only way to one. `Debug` tells which claim it is and nothing of the subject.
+#[derive(Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(
+    title = "claim/v1",
+    description = "An entitlement that a registrar has approved and hands over to be provisioned.",
+    deny_unknown_fields,
+    extend("allOf" = [
+        {"if": {"properties": {"programme": {"const": "biz"}}}, "then": {"required": ["business"]}},
+        {"if": {"properties": {"programme": {"const": "id"}}}, "then": {"required": ["person"]}},
+    ])
+)]
 pub struct Claim {
     /// Always `claim/v1`.
     #[schemars(regex(pattern = r"^claim/v1$"))]
@@ -59,7 +71,7 @@ pub struct Claim {
     domain: DomainName,
     #[schemars(with = "String")]
     granted_on: Date,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     expires_on: Option<Date>,
     /// RFC 3339 with offset.
@@ -67,24 +79,25 @@ pub struct Claim {
     approved_at: Timestamp,
     approved_by: String,
     evidence: Evidence,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     dossier: Option<Dossier>,
     /// A directory under the site templates; by default `business` or `cv-blog`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     template: Option<String>,
     /// Local parts of the mailboxes, the one shown on the site first; 1 to 5.
+    #[schemars(length(min = 1, max = 5))]
     mailboxes: Vec<LocalPart>,
     contact: Contact,
     address: PostalAddress,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     origin: Option<Origin>,
-    #[serde(default)]
+    #[schemars(default, length(max = 20))]
     consents: Vec<Consent>,
     /// For programme `biz`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     business: Option<Business>,
     /// For programme `id`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     person: Option<Person>,
 }
 
@@ -214,7 +227,10 @@ pub enum Purpose {
 #[serde(deny_unknown_fields)]
 pub struct Business {
     subject_type: SubjectType,
+    #[schemars(length(min = 2, max = 200))]
     legal_name: String,
+    /// What the sign over the door says.
+    #[schemars(length(min = 2, max = 200))]
     trade_name: String,
     /// 10 or 13 digits; a household may have its owner's 12-digit personal id.
     tax_id: String,
@@ -267,6 +283,7 @@ pub struct Profile {
     #[serde(default)]
     hours: Vec<Hours>,
     #[serde(default)]
+    #[schemars(length(max = 200))]
     products: Vec<Product>,
     #[serde(default)]
     links: Vec<Link>,
@@ -430,12 +447,49 @@ impl Claim {
             .is_some_and(|consent| consent.given)
     }
 
-    /// The claim as it is kept: normalised, members in a fixed order, without a citizen number.
-    pub fn canonical_json(&self) -> Secret {
-        Secret::new(serde_json::to_string(self).expect("a claim has only string keys"))
+    fn shows_bank(&self) -> bool {
+        let profile = self
+            .business
+            .as_ref()
+            .and_then(|business| business.profile.as_ref());
+        profile.is_some_and(|profile| profile.bank.is_some())
     }
 
-    /// SHA-256 of the canonical form: the order of members and white space do not matter.
+    fn policy(&self) -> Option<&'static policy::Policy> {
+        policy::policy(self.programme, self.granted_on)
+    }
+
+    /// The row of the policy table the grant came under; `None` once the table no longer has it.
+    pub fn policy_id(&self) -> Option<&'static str> {
+        self.policy().map(|policy| policy.id.as_str())
+    }
+
+    /// How many live grants the policy allows one subject.
+    pub fn per_subject_limit(&self) -> u32 {
+        self.policy().map_or(1, |policy| policy.per_subject_limit)
+    }
+
+    /// The first day that is no longer free of charge; a 31st becomes the last day of a shorter month.
+    pub fn free_until(&self) -> Option<Date> {
+        let months = self.policy()?.free_months;
+        Some(self.granted_on.saturating_add(Span::new().months(months)))
+    }
+
+    /// The tax id fit for a screen: a 12-digit one is a person's and shows its last three digits only.
+    pub fn tax_id_masked(&self) -> Option<String> {
+        let business = self.business.as_ref()?;
+        Some(identifiers::public_number(&business.tax_id))
+    }
+
+    /// The claim as it is kept: normalised, members sorted at every depth, without a citizen number
+    /// that was sent only to be checked. [`parse`] reads it back to an equal claim. It still has the
+    /// telephone number, the address and a household's 12-digit tax id, so store it encrypted.
+    pub fn canonical_json(&self) -> Secret {
+        let value = serde_json::to_value(self).expect("a claim has only string keys");
+        Secret::new(sorted(value).to_string())
+    }
+
+    /// SHA-256 of the canonical form, 64 hexadecimal digits: the order of members and white space do not matter.
     pub fn fingerprint(&self) -> String {
         hex(&Sha256::digest(self.canonical_json().expose()))
     }
@@ -453,5 +507,32 @@ impl Claim {
     /// Fills a site from the claim alone. Deterministic.
     pub fn content(&self, platform: &Platform) -> SiteContent {
         content::of(self, platform)
+    }
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Claim")
+            .field("registrar", &self.registrar)
+            .field("reference", &self.reference)
+            .field("domain", &self.domain)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sorts members at every depth, however the JSON library is built to keep them.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.into_iter().collect();
+            members.sort_by(|(left, _), (right, _)| left.cmp(right));
+            let members = members
+                .into_iter()
+                .map(|(name, member)| (name, sorted(member)));
+            Value::Object(members.collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        other => other,
     }
 }

@@ -2,7 +2,7 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::policy::RESERVED;
+use super::policy;
 use super::reader::Findings;
 use crate::lifecycle::Programme;
 use crate::name::DomainName;
@@ -58,8 +58,8 @@ pub(crate) fn granted(
         findings.refuse(
             pointer,
             "domain.suffix",
-            format!("Tên miền phải kết thúc bằng `.{wanted}`."),
-            format!("the name must end in `.{wanted}`"),
+            format!("Tên miền phải kết thúc bằng `.{wanted}`; hãy ghi đủ."),
+            format!("write the whole name, which ends in `.{wanted}`"),
         );
         return None;
     };
@@ -68,8 +68,8 @@ pub(crate) fn granted(
         findings.refuse(
             pointer,
             "domain.suffix",
-            format!("Chương trình này cấp tên dưới `.{wanted}`, không phải `.{found}`."),
-            format!("this programme grants names under `.{wanted}`, not `.{found}`"),
+            format!("Chương trình này cấp tên dưới `.{wanted}`, không phải `.{found}`; hãy sửa tên hoặc `programme`."),
+            format!("this programme grants names under `.{wanted}`, not `.{found}`; mend the name or `programme`"),
         );
     }
     if label.is_empty() || label.contains('.') {
@@ -81,17 +81,22 @@ pub(crate) fn granted(
         );
         return None;
     }
-    // A-labels are judged by what they show.
-    let (unicode, decoded) = idna::domain_to_unicode(&label);
-    if decoded.is_err() {
-        findings.refuse(
-            pointer,
-            "domain.idna",
-            "Nhãn `xn--` này không phải tên IDNA hợp lệ; hãy gửi tên có dấu.",
-            "this `xn--` label is not valid IDNA; send the name in its Unicode form",
-        );
-        return None;
-    }
+    // A-labels are judged by what they show, and must be the ones that IDNA makes of it.
+    let unicode = if label.starts_with("xn--") {
+        let (unicode, decoded) = idna::domain_to_unicode(&label);
+        if decoded.is_err() || ascii_name(&unicode).as_deref() != Some(label.as_str()) {
+            findings.refuse(
+                pointer,
+                "domain.idna",
+                "Nhãn `xn--` này không phải tên IDNA hợp lệ; hãy gửi tên ở dạng có dấu.",
+                "this `xn--` label is not valid IDNA; send the name in its Unicode form",
+            );
+            return None;
+        }
+        unicode
+    } else {
+        label
+    };
     let vietnamese = |character: char| {
         character.is_ascii_lowercase()
             || character.is_ascii_digit()
@@ -100,44 +105,43 @@ pub(crate) fn granted(
     };
     if let Some(character) = unicode.chars().find(|&character| !vietnamese(character)) {
         let code = u32::from(character);
+        let position = unicode
+            .chars()
+            .take_while(|&other| other != character)
+            .count()
+            + 1;
         findings.refuse(
             pointer,
             "domain.repertoire",
-            format!("Ký tự U+{code:04X} không thuộc bảng chữ cái tiếng Việt; tên chỉ gồm chữ cái tiếng Việt, chữ số và dấu `-`."),
-            format!("the character U+{code:04X} is not in the Vietnamese repertoire; use Vietnamese letters, digits and `-` only"),
+            format!("Ký tự thứ {position} (U+{code:04X}) không thuộc bảng chữ cái tiếng Việt, dù có thể trông giống; hãy gõ lại tên bằng chữ cái tiếng Việt, chữ số và dấu `-`."),
+            format!("character {position} (U+{code:04X}) is not in the Vietnamese repertoire, even if it looks so; type the name anew with Vietnamese letters, digits and `-`"),
         );
+        return None;
     }
     if unicode.starts_with('-') || unicode.ends_with('-') || unicode.contains("--") {
         findings.refuse(
             pointer,
             "domain.hyphen",
-            "Tên không được bắt đầu hoặc kết thúc bằng `-`, và không có hai dấu `-` liền nhau.",
-            "the name must not begin or end with `-` nor have two in a row",
+            "Tên không được bắt đầu hoặc kết thúc bằng `-`, không có hai dấu `-` liền nhau; hãy bỏ bớt dấu `-`.",
+            "remove each `-` at the beginning or end and where two stand in a row",
         );
     }
-    let ascii = ascii_name(&unicode).filter(|ascii| ascii.len() <= 63);
-    let Some(ascii) = ascii else {
+    let Some(ascii) = ascii_name(&unicode) else {
         if findings.faults.len() == before {
             findings.refuse(
                 pointer,
                 "domain.length",
-                "Tên quá dài: tối đa 63 ký tự sau khi chuyển sang dạng `xn--`.",
-                "the name is too long: at most 63 octets in its `xn--` form",
+                "Tên quá dài: tối đa 63 ký tự ở dạng `xn--`; hãy chọn tên ngắn hơn.",
+                "the name is too long, at most 63 octets in its `xn--` form; choose a shorter one",
             );
         }
         return None;
     };
-    let plain = without_marks(&unicode);
-    let joined = plain.replace('-', "");
-    if RESERVED
-        .labels
-        .iter()
-        .any(|reserved| *reserved == plain || *reserved == joined)
-    {
+    if policy::is_reserved_label(&without_marks(&unicode)) {
         findings.refuse(
             pointer,
             "domain.reserved",
-            format!("Tên `{unicode}` được giữ lại và không cấp; hãy chọn tên khác."),
+            format!("Tên `{unicode}` dành riêng, không cấp trong chương trình; hãy chọn tên khác."),
             format!("`{unicode}` is reserved and not granted; choose another name"),
         );
     }

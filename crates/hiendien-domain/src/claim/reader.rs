@@ -1,11 +1,16 @@
 //! Reads a JSON document member by member and goes on after a fault, so that all come out at once.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 use unicode_normalization::UnicodeNormalization;
 
+use super::check::sweep;
 use crate::fault::Fault;
+
+/// After so many faults the rest is left for the next try, so that a hostile document has a bounded answer.
+const FAULTS_MAX: usize = 100;
 
 /// Collects faults and warnings.
 #[derive(Debug, Default)]
@@ -36,7 +41,21 @@ impl Findings {
         vi: impl Into<String>,
         en: impl Into<String>,
     ) {
-        self.faults.push(fault(pointer, code, vi, en));
+        match self.faults.len() {
+            ..FAULTS_MAX => self.faults.push(fault(pointer, code, vi, en)),
+            FAULTS_MAX => self.faults.push(fault(
+                "",
+                "document.too_many_faults",
+                format!("Hồ sơ có hơn {FAULTS_MAX} lỗi; hãy sửa các lỗi đã nêu rồi kiểm tra lại."),
+                format!("there are more than {FAULTS_MAX} faults; mend these and check again"),
+            )),
+            _ => {}
+        }
+    }
+
+    /// Whether further faults would not be told any more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.faults.len() > FAULTS_MAX
     }
 
     pub(crate) fn warn(
@@ -49,47 +68,65 @@ impl Findings {
         self.warnings.push(fault(pointer, code, vi, en));
     }
 
-    fn wrong_type(&mut self, pointer: &str, vi: &str, en: &str) {
+    pub(crate) fn wrong_type(&mut self, pointer: &str, vi: &str, en: &str) {
         self.refuse(
             pointer,
             "type",
-            format!("Giá trị này phải là {vi}."),
-            format!("this value must be {en}"),
+            format!("Sai kiểu dữ liệu; hãy ghi {vi}."),
+            format!("this value has the wrong type; write {en}"),
         );
     }
 
     /// A text made NFC and trimmed; control and bidirectional characters are refused.
-    pub(crate) fn clean(&mut self, pointer: &str, text: &str, lines: bool) -> Option<String> {
-        let text: String = text.trim().nfc().collect();
+    pub(crate) fn clean(&mut self, pointer: &str, text: &str, lines: Lines) -> Option<String> {
+        let text: String = text.trim().replace("\r\n", "\n").nfc().collect();
+        self.has_only_plain_characters(pointer, &text, lines)
+            .then_some(text)
+    }
+
+    /// Refuses what hides in a text or turns it around.
+    pub(crate) fn has_only_plain_characters(
+        &mut self,
+        pointer: &str,
+        text: &str,
+        lines: Lines,
+    ) -> bool {
         let forbidden = |character: char| {
-            (character.is_control() && !(lines && character == '\n'))
-                || matches!(character, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}' | '\u{FEFF}' | '\u{2028}' | '\u{2029}')
+            let laid_out = lines == Lines::Many && matches!(character, '\n' | '\r' | '\t');
+            (character.is_control() && !laid_out)
+                || matches!(character,
+                    // Marks, embeddings, overrides and isolates of UAX #9; line separators; byte order mark.
+                    '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
+                    | '\u{2028}' | '\u{2029}' | '\u{FEFF}')
         };
-        if let Some(character) = text.chars().find(|&character| forbidden(character)) {
+        let found = text.chars().find(|&character| forbidden(character));
+        if let Some(character) = found {
             let code = u32::from(character);
-            self.refuse(
-                pointer,
-                "text.control_character",
-                format!("Có ký tự điều khiển ẩn U+{code:04X}; hãy xoá ký tự đó."),
-                format!("there is a hidden control character U+{code:04X}; remove it"),
-            );
-            return None;
+            let (vi, en) = match character {
+                '\n' | '\r' | '\t' => (
+                    "Chỉ ghi trên một dòng; hãy bỏ dấu xuống dòng và dấu tab.".to_owned(),
+                    "write this on one line; remove line breaks and tabs".to_owned(),
+                ),
+                _ => (
+                    format!("Có ký tự điều khiển ẩn U+{code:04X}; hãy xoá ký tự đó."),
+                    format!("there is a hidden control character U+{code:04X}; remove it"),
+                ),
+            };
+            self.refuse(pointer, "text.control_character", vi, en);
         }
-        if text.to_ascii_lowercase().starts_with("data:") {
-            self.refuse(
-                pointer,
-                "text.data_url",
-                "Không nhận hình ảnh hay tệp đính kèm trong hồ sơ; hãy bỏ giá trị `data:` này.",
-                "images and files are not taken in a claim; remove this `data:` value",
-            );
-            return None;
-        }
-        Some(text)
+        found.is_none()
     }
 }
 
+/// Whether a text may have line breaks and tabs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lines {
+    One,
+    Many,
+}
+
 /// Escapes a member name for a JSON Pointer (RFC 6901).
-fn escape(name: &str) -> String {
+pub(crate) fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
@@ -147,7 +184,29 @@ impl<'a> Object<'a> {
         findings: &mut Findings,
     ) -> Option<String> {
         let value = self.required(name, findings)?;
-        self.as_text(name, value, 1, max, false, findings)
+        self.as_text(name, value, 1..=max, Lines::One, findings)
+    }
+
+    /// A name people read: 2 characters at least.
+    pub(crate) fn name(
+        &mut self,
+        name: &'static str,
+        max: usize,
+        findings: &mut Findings,
+    ) -> Option<String> {
+        let value = self.required(name, findings)?;
+        self.as_text(name, value, 2..=max, Lines::One, findings)
+    }
+
+    /// Like [`Object::text`], with line breaks allowed.
+    pub(crate) fn lines(
+        &mut self,
+        name: &'static str,
+        max: usize,
+        findings: &mut Findings,
+    ) -> Option<String> {
+        let value = self.required(name, findings)?;
+        self.as_text(name, value, 1..=max, Lines::Many, findings)
     }
 
     pub(crate) fn optional_text(
@@ -157,7 +216,7 @@ impl<'a> Object<'a> {
         findings: &mut Findings,
     ) -> Option<String> {
         let value = self.optional(name)?;
-        self.as_text(name, value, 1, max, false, findings)
+        self.as_text(name, value, 1..=max, Lines::One, findings)
     }
 
     /// Like [`Object::optional_text`], with line breaks allowed.
@@ -168,31 +227,34 @@ impl<'a> Object<'a> {
         findings: &mut Findings,
     ) -> Option<String> {
         let value = self.optional(name)?;
-        self.as_text(name, value, 1, max, true, findings)
+        self.as_text(name, value, 1..=max, Lines::Many, findings)
     }
 
-    pub(crate) fn as_text(
+    fn as_text(
         &self,
         name: &str,
         value: &Value,
-        min: usize,
-        max: usize,
-        lines: bool,
+        length: RangeInclusive<usize>,
+        lines: Lines,
         findings: &mut Findings,
     ) -> Option<String> {
         let pointer = self.at(name);
         let Value::String(text) = value else {
-            findings.wrong_type(&pointer, "một chuỗi ký tự", "a string");
+            findings.wrong_type(
+                &pointer,
+                "một chuỗi ký tự trong dấu ngoặc kép",
+                "a string in double quotes",
+            );
             return None;
         };
         let text = findings.clean(&pointer, text, lines)?;
-        let length = text.chars().count();
-        if length < min || length > max {
+        let (has, min, max) = (text.chars().count(), length.start(), length.end());
+        if !length.contains(&has) {
             findings.refuse(
                 &pointer,
                 "text.length",
-                format!("Cần từ {min} đến {max} ký tự, hiện có {length}."),
-                format!("needs {min} to {max} characters, has {length}"),
+                format!("Cần từ {min} đến {max} ký tự, hiện có {has}; hãy viết lại cho vừa."),
+                format!("write {min} to {max} characters, there are {has}"),
             );
             return None;
         }
@@ -214,18 +276,6 @@ impl<'a> Object<'a> {
             findings.refuse(&self.at(name), code, vi, en);
         }
         parsed
-    }
-
-    pub(crate) fn optional_parsed<T: std::str::FromStr>(
-        &mut self,
-        name: &'static str,
-        code: &str,
-        vi: &str,
-        en: &str,
-        findings: &mut Findings,
-    ) -> Option<T> {
-        self.optional(name)?;
-        self.parsed(name, code, vi, en, findings)
     }
 
     /// One of a few words.
@@ -299,8 +349,8 @@ impl<'a> Object<'a> {
             findings.refuse(
                 &pointer,
                 "list.length",
-                format!("Tối đa {max} mục, hiện có {count}."),
-                format!("at most {max} items, there are {count}"),
+                format!("Tối đa {max} mục, hiện có {count}; hãy bỏ bớt."),
+                format!("write at most {max} items, there are {count}"),
             );
             return Vec::new();
         }
@@ -311,27 +361,28 @@ impl<'a> Object<'a> {
             .collect()
     }
 
-    /// Refuses members nobody asked for, with the nearest known one.
+    /// Refuses members nobody asked for, with the nearest known one. Those that look like images
+    /// are told of by the sweep over the whole document.
     pub(crate) fn finish(self, findings: &mut Findings) {
-        for name in self
-            .map
-            .keys()
-            .filter(|name| !self.known.contains(name.as_str()))
-        {
+        let unknown =
+            |name: &&String| !self.known.contains(name.as_str()) && !sweep::names_an_image(name);
+        for name in self.map.keys().filter(unknown) {
+            if findings.is_full() {
+                return;
+            }
             let nearest = self.known.iter().min_by_key(|known| distance(name, known));
             let near = nearest.filter(|known| distance(name, known) <= 1 + known.len() / 3);
-            let (hint_vi, hint_en) = near.map_or_else(Default::default, |known| {
-                (
-                    format!(" Có phải bạn muốn viết `{known}`?"),
-                    format!("; did you mean `{known}`?"),
-                )
-            });
-            findings.refuse(
-                &self.at(name),
-                "unknown_member",
-                format!("Không có trường này trong claim/v1.{hint_vi}"),
-                format!("claim/v1 has no such member{hint_en}"),
-            );
+            let (vi, en) = match near {
+                Some(known) => (
+                    format!("claim/v1 không có trường này. Có phải bạn muốn viết `{known}`?"),
+                    format!("claim/v1 has no such member; did you mean `{known}`?"),
+                ),
+                None => (
+                    "claim/v1 không có trường này; hãy bỏ đi.".to_owned(),
+                    "claim/v1 has no such member; remove it".to_owned(),
+                ),
+            };
+            findings.refuse(&self.at(name), "unknown_member", vi, en);
         }
     }
 }
