@@ -89,10 +89,15 @@ stack_pids() {
 
 # server_pid STATE NAME: the pid of a running server of the stack; fails when it does not run.
 server_pid() {
-  local pid
-  pid=$(cat "$1/run/$2.pid" 2>/dev/null) || return 1
-  [ -n "$pid" ] && as_root grep -qszxF "HIENDIEN_STACK=$1" "/proc/$pid/environ" || return 1
-  printf '%s\n' "$pid"
+  local pid _
+  pid=$(cat "$1/run/$2.pid" 2>/dev/null) && [ -n "$pid" ] || return 1
+  # While a process is replaced by exec, its environment reads as empty: one look is not enough to say it is gone.
+  for _ in 1 2 3; do
+    as_root grep -qszxF "HIENDIEN_STACK=$1" "/proc/$pid/environ" && printf '%s\n' "$pid" && return
+    running "$pid" || return 1
+    sleep 0.05
+  done
+  return 1
 }
 
 # start_server STATE NAME COMMAND...: starts it in a session of its own, output to log/NAME.log, pid to run/NAME.pid.
@@ -101,10 +106,12 @@ start_server() {
   local state=$1 name=$2
   shift 2
   mkdir -p "$state/run" "$state/log"
+  # The number of an earlier one that was killed would look like a server that has ended at once.
+  rm -f "$state/run/$name.pid"
   # shellcheck disable=SC2016  # expanded by the inner shell
   HIENDIEN_STACK=$state setsid --fork bash -c '
     for fd in /proc/self/fd/*; do fd=${fd##*/}; [ "$fd" -le 2 ] || eval "exec $fd>&-" 2>/dev/null; done
-    echo $$ >"$1"; log=$2; shift 2
+    echo $$ >"$1.new"; mv "$1.new" "$1"; log=$2; shift 2
     exec "$@" </dev/null >>"$log" 2>&1' _ "$state/run/$name.pid" "$state/log/$name.log" "$@"
   wait_until 5 test -s "$state/run/$name.pid" || true
 }
