@@ -22,6 +22,19 @@ impl Caller {
             .is_none_or(|own| own == registrar)
     }
 
+    /// Refuses whoever is not an operator of the platform.
+    pub(crate) fn must_be_operator(&self, what: &str) -> Result<(), Problem> {
+        if self.0.registrar.is_none() {
+            return Ok(());
+        }
+        let detail = format!("only operators {what}; this key acts for a registrar");
+        Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "operators_only",
+            detail,
+        ))
+    }
+
     pub(crate) fn may_see(&self, presence: &Presence) -> bool {
         self.acts_for(&presence.registrar)
     }
@@ -40,7 +53,7 @@ impl FromRequestParts<ApiState> for Caller {
             .and_then(|value| value.strip_prefix("Bearer "))
             .ok_or_else(|| unauthorized("send your API key as `Authorization: Bearer KEY`"))?;
         let key_hash: [u8; 32] = Sha256::digest(key).into();
-        match state.directory.api_key(&key_hash).await? {
+        match state.keys.find(&key_hash).await? {
             Some(key) => Ok(Self(key)),
             None => Err(unauthorized("this API key is not known")),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
@@ -46,15 +46,7 @@ pub(crate) async fn all(
     Query(query): Query<After>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if caller.0.registrar.is_some() {
-        let detail =
-            "only operators read the events of all presences; ask for those of one presence";
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "operators_only",
-            detail,
-        ));
-    }
+    caller.must_be_operator("read the events of all presences")?;
     answer(state, None, &query, &headers).await
 }
 

@@ -7,6 +7,7 @@
 mod auth;
 mod claims;
 mod events;
+mod keys;
 mod operations;
 mod password;
 mod presences;
@@ -23,18 +24,19 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use hiendien_domain::claim::CLAIM_BYTES_MAX;
 use hiendien_domain::platform::Platform;
 use hiendien_engine::clock::Clock;
 use hiendien_engine::ports::{Mailboxes, PasswordLinks};
-use hiendien_engine::store::{Directory, IdempotencyKeys, Intake, OperationLog};
+use hiendien_engine::store::{ApiKeys, Directory, IdempotencyKeys, Intake, OperationLog};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 pub use problem::Problem;
 pub use wire::{
-    ClaimAccepted, EventPage, OperationView, PlaneView, PresencePage, PresenceView, StepView,
+    ClaimAccepted, EventPage, KeyView, NewKey, OperationView, PlaneView, PresencePage,
+    PresenceView, StepView,
 };
 
 /// Bound of a request other than an event stream.
@@ -47,6 +49,7 @@ pub struct ApiState {
     pub clock: Arc<dyn Clock>,
     pub intake: Arc<dyn Intake>,
     pub directory: Arc<dyn Directory>,
+    pub keys: Arc<dyn ApiKeys>,
     pub operations: Arc<dyn OperationLog>,
     pub idempotency: Arc<dyn IdempotencyKeys>,
     pub password_links: Arc<dyn PasswordLinks>,
@@ -118,6 +121,8 @@ fn router(state: ApiState) -> Router {
         .route("/v1/presences/{presence}/operations", get(operations::list))
         .route("/v1/operations/{operation}", get(operations::show))
         .route("/v1/operations/{operation}/retry", post(operations::retry))
+        .route("/v1/keys", get(keys::list))
+        .route("/v1/keys/{name}", put(keys::put).delete(keys::remove))
         .route("/mat-khau/{token}", get(password::show).post(password::set))
         .route("/healthz", get(health))
         .layer(middleware::from_fn(bound_time));

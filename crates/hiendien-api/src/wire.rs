@@ -8,6 +8,7 @@ use hiendien_domain::lifecycle::{
 use hiendien_domain::name::{DomainName, MailAddress};
 use hiendien_engine::operation::{Event, Operation, StepRecord};
 use hiendien_engine::presence::{PlaneStatus, Presence};
+use hiendien_engine::store::ApiKey;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -174,4 +175,41 @@ impl From<Operation> for OperationView {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EventPage {
     pub events: Vec<Event>,
+}
+
+/// What a new API key is for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    /// The registrar the key acts for; `null` for an operator, who sees all.
+    pub registrar: Option<String>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct KeyView {
+    pub name: String,
+    pub registrar: Option<String>,
+    /// Told once, in the answer to the request that made the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+impl std::fmt::Debug for KeyView {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("KeyView")
+            .field("name", &self.name)
+            .field("registrar", &self.registrar)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<ApiKey> for KeyView {
+    fn from(key: ApiKey) -> Self {
+        Self {
+            name: key.name,
+            registrar: key.registrar,
+            key: None,
+        }
+    }
 }

@@ -177,9 +177,22 @@ pub trait Directory: Send + Sync {
 
     /// Moves on when events may have been written. A hint: look again from time to time in any case.
     fn changes(&self) -> watch::Receiver<u64>;
+}
 
-    /// Looks up who an API key belongs to, by the SHA-256 of the key.
-    async fn api_key(&self, key_hash: &[u8; 32]) -> Result<Option<ApiKey>, PortError>;
+/// Who may call the API. Keys are kept by their SHA-256 only.
+#[async_trait]
+pub trait ApiKeys: Send + Sync {
+    /// Lets whoever holds the key with this hash call as `key` says. A key of the same name ends.
+    async fn put(&self, key_hash: [u8; 32], key: &ApiKey, now: Timestamp) -> Result<(), PortError>;
+
+    /// Looks up who a key belongs to.
+    async fn find(&self, key_hash: &[u8; 32]) -> Result<Option<ApiKey>, PortError>;
+
+    /// All keys, by name.
+    async fn list(&self) -> Result<Vec<ApiKey>, PortError>;
+
+    /// Ends a key. `false` when there was none of that name.
+    async fn remove(&self, name: &str) -> Result<bool, PortError>;
 }
 
 /// Who may call the API, and as what.

@@ -6,8 +6,7 @@ use hiendien_domain::name::DomainName;
 use hiendien_engine::operation::{Event, Operation, StepRecord};
 use hiendien_engine::ports::PortError;
 use hiendien_engine::presence::{PlaneStatus, Presence};
-use hiendien_engine::store::{ApiKey, Directory};
-use jiff::Timestamp;
+use hiendien_engine::store::Directory;
 use rusqlite::{Connection, OptionalExtension, Row};
 use tokio::sync::watch;
 
@@ -110,28 +109,6 @@ pub(crate) fn read_operation(
 
 fn limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
-}
-
-impl SqliteStore {
-    /// Lets whoever holds the key with this SHA-256 call the API. Repeating it changes nothing.
-    pub async fn put_api_key(
-        &self,
-        key_hash: [u8; 32],
-        key: &ApiKey,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let key = key.clone();
-        self.database
-            .write(move |connection| {
-                connection.execute("DELETE FROM api_key WHERE name = ?1", [&key.name])?;
-                connection.execute(
-                    "INSERT INTO api_key (key_hash, name, registrar, created_at) VALUES (?1, ?2, ?3, ?4)",
-                    (&key_hash[..], &key.name, &key.registrar, now.as_millisecond()),
-                )?;
-                Ok(())
-            })
-            .await
-    }
 }
 
 #[async_trait]
@@ -245,22 +222,5 @@ impl Directory for SqliteStore {
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.database.committed()
-    }
-
-    async fn api_key(&self, key_hash: &[u8; 32]) -> Result<Option<ApiKey>, PortError> {
-        let key_hash = *key_hash;
-        let read = move |connection: &Connection| {
-            let key = connection
-                .prepare_cached("SELECT name, registrar FROM api_key WHERE key_hash = ?1")?
-                .query_row([&key_hash[..]], |row| {
-                    Ok(ApiKey {
-                        name: row.get("name")?,
-                        registrar: row.get("registrar")?,
-                    })
-                })
-                .optional()?;
-            Ok(key)
-        };
-        self.database.read(read).await.port("reading an API key")
     }
 }

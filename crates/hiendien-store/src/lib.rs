@@ -5,6 +5,7 @@
 //! Reads go through a small pool of connections. Secrets are sealed before they are written.
 //! The mail servers' own database is the mail adapter's, not this one.
 
+mod api_keys;
 mod certificates;
 mod claims;
 mod database;

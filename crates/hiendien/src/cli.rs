@@ -63,6 +63,8 @@ enum Command {
     Doctor { name: String },
     #[command(subcommand)]
     Operation(OperationCommand),
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Prints a completion script for a shell
     Completions { shell: Shell },
 }
@@ -87,6 +89,22 @@ enum ClaimCommand {
     },
     /// Prints the JSON Schema of a claim
     Schema,
+}
+
+/// API keys
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Makes a key and prints it, this once; an earlier key of the same name ends
+    Add {
+        name: String,
+        /// The registrar the key acts for; without it the key is an operator's and sees all
+        #[arg(long)]
+        registrar: Option<String>,
+    },
+    /// Lists the keys, without their secrets
+    List,
+    /// Ends a key
+    Remove { name: String },
 }
 
 /// Operations
@@ -132,6 +150,19 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Operation(OperationCommand::Retry { id }) => {
             let operation = Client::of(&config()?)?.retry(id).await?;
             println!("operation `{id}` is {}", operation.state);
+        }
+        Command::Key(KeyCommand::Add { name, registrar }) => {
+            let made = Client::of(&config()?)?.put_key(&name, registrar).await?;
+            println!("{}", made.key.unwrap_or_default());
+        }
+        Command::Key(KeyCommand::List) => {
+            for key in Client::of(&config()?)?.keys().await? {
+                let acts_for = key.registrar.unwrap_or_else(|| "(operator)".to_owned());
+                println!("{:<32} {acts_for}", key.name);
+            }
+        }
+        Command::Key(KeyCommand::Remove { name }) => {
+            Client::of(&config()?)?.remove_key(&name).await?;
         }
         Command::Completions { shell } => {
             clap_complete::generate(

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use hiendien_api::{ClaimAccepted, EventPage, OperationView, PresenceView};
+use bytes::Bytes;
+use hiendien_api::{ClaimAccepted, EventPage, KeyView, NewKey, OperationView, PresenceView};
 use hiendien_domain::fault::Fault;
 use hiendien_domain::ids::OperationId;
 use hiendien_domain::secret::Secret;
@@ -57,6 +58,13 @@ impl Client {
     }
 
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
+        let body = self.answer(request).await?;
+        serde_json::from_slice(&body)
+            .context("the answer of the API is not what this program expects")
+    }
+
+    /// The body of a success; a problem document becomes an error a person can read.
+    async fn answer(&self, request: RequestBuilder) -> anyhow::Result<Bytes> {
         let response = request
             .bearer_auth(self.key.expose())
             .send()
@@ -73,8 +81,7 @@ impl Client {
             .await
             .context("the answer of the API was cut off")?;
         if status.is_success() {
-            return serde_json::from_slice(&body)
-                .context("the answer of the API is not what this program expects");
+            return Ok(body);
         }
         let Ok(problem) = serde_json::from_slice::<Problem>(&body) else {
             bail!("the API answered {status}")
@@ -123,5 +130,25 @@ impl Client {
     pub(crate) async fn events(&self, presence: &str, after: i64) -> anyhow::Result<EventPage> {
         self.send(self.get(&format!("/v1/presences/{presence}/events?after={after}")))
             .await
+    }
+
+    pub(crate) async fn put_key(
+        &self,
+        name: &str,
+        registrar: Option<String>,
+    ) -> anyhow::Result<KeyView> {
+        let url = format!("{}/v1/keys/{name}", self.base);
+        let request = self.http.request(Method::PUT, url);
+        self.send(request.json(&NewKey { registrar })).await
+    }
+
+    pub(crate) async fn keys(&self) -> anyhow::Result<Vec<KeyView>> {
+        self.send(self.get("/v1/keys")).await
+    }
+
+    pub(crate) async fn remove_key(&self, name: &str) -> anyhow::Result<()> {
+        let url = format!("{}/v1/keys/{name}", self.base);
+        self.answer(self.http.request(Method::DELETE, url)).await?;
+        Ok(())
     }
 }

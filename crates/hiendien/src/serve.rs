@@ -15,7 +15,7 @@ use hiendien_edge::{Edge, EdgeSettings, MtaStsPolicy};
 use hiendien_engine::clock::{Clock, SystemClock};
 use hiendien_engine::retry::RetryPolicy;
 use hiendien_engine::step::{Ports, StepSettings};
-use hiendien_engine::store::ApiKey;
+use hiendien_engine::store::{ApiKey, ApiKeys};
 use hiendien_engine::worker::{WorkerSettings, work};
 use hiendien_mail::{
     MailProbe, MailboxSettings, OwnerLetters, SmtpMessages, SmtpSettings, SqliteMailboxes,
@@ -93,6 +93,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         clock: Arc::clone(&clock),
         intake: store.clone(),
         directory: store.clone(),
+        keys: store.clone(),
         operations: store.clone(),
         idempotency: store.clone(),
         password_links: store.clone(),
@@ -270,7 +271,7 @@ async fn put_operator_key(
         registrar: None,
     };
     store
-        .put_api_key(hash, &operator, clock.now())
+        .put(hash, &operator, clock.now())
         .await
         .context("cannot store the operator's API key")
 }
