@@ -1,6 +1,10 @@
 //! The workspace's own tools: `cargo xtask ci` is all that CI checks, in one order.
 #![expect(clippy::print_stdout, reason = "a tool for a terminal")]
 
+mod bench;
+mod dev;
+mod stack;
+
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -15,16 +19,48 @@ struct Arguments {
     command: Task,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Task {
     /// Runs all checks: format, lints, builds, tests
     Ci,
     /// Builds the static render binary that becomes the build image
     Image,
+    /// Starts a stack for a person who works on the code, and serves; Ctrl-C stops the service
+    Dev {
+        /// Stop the stack and erase its state
+        #[arg(long)]
+        down: bool,
+    },
+    /// Measures, beside a peer in the same run
+    #[command(subcommand)]
+    Bench(Bench),
 }
 
-/// A step of CI: what it is called and what is run.
+#[derive(Debug, Clone, Subcommand)]
+enum Bench {
+    /// Claim to live, beside a plain script of well-known tools
+    Provision(bench::provision::Settings),
+}
+
+/// A step: what it is called and what is run.
 type Step = (&'static str, &'static [&'static str]);
+
+const PROGRAM: Step = (
+    "program",
+    &["cargo", "build", "--locked", "--package", "hiendien"],
+);
+
+const RELEASE: Step = (
+    "program",
+    &[
+        "cargo",
+        "build",
+        "--locked",
+        "--release",
+        "--package",
+        "hiendien",
+    ],
+);
 
 const IMAGE: Step = (
     "render binary",
@@ -45,6 +81,8 @@ const IMAGE: Step = (
 );
 
 const CI: &[Step] = &[
+    // All that is locked, also for other systems: the check of licences reads it.
+    ("crates", &["cargo", "fetch", "--locked"]),
     ("format", &["cargo", "fmt", "--all", "--check"]),
     (
         "lints",
@@ -59,10 +97,37 @@ const CI: &[Step] = &[
             "warnings",
         ],
     ),
+    ("spelling", &["typos"]),
+    ("TOML", &["taplo", "fmt", "--check"]),
     (
-        "program",
-        &["cargo", "build", "--locked", "--package", "hiendien"],
+        "scripts",
+        &[
+            "shellcheck",
+            "--external-sources",
+            ".ci/run",
+            "deploy/lab",
+            "deploy/lib.sh",
+            "deploy/mail/node",
+            "deploy/quickstart",
+            "deploy/test",
+            "crates/xtask/src/bench/by-script",
+        ],
     ),
+    (
+        "licences and sources",
+        &[
+            "cargo",
+            "deny",
+            "--offline",
+            "--log-level",
+            "error",
+            "check",
+            "bans",
+            "licenses",
+            "sources",
+        ],
+    ),
+    PROGRAM,
     IMAGE,
     (
         "tests",
@@ -93,11 +158,16 @@ fn run(steps: &[Step]) -> anyhow::Result<()> {
 
 #[expect(clippy::print_stderr, reason = "a tool for a terminal")]
 fn main() -> ExitCode {
-    let steps = match Arguments::parse().command {
-        Task::Ci => CI,
-        Task::Image => &[IMAGE],
+    let done = match Arguments::parse().command {
+        Task::Ci => run(CI),
+        Task::Image => run(&[IMAGE]),
+        Task::Dev { down: true } => dev::down(),
+        Task::Dev { down: false } => run(&[PROGRAM, IMAGE]).and_then(|()| dev::up()),
+        Task::Bench(Bench::Provision(settings)) => {
+            run(&[RELEASE, IMAGE]).and_then(|()| bench::provision::run_bench(&settings))
+        }
     };
-    match run(steps) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

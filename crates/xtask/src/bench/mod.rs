@@ -1,0 +1,3 @@
+//! Benchmarks: ours beside a peer in one run, as a ratio. Never a timed test.
+
+pub(crate) mod provision;
