@@ -4,8 +4,12 @@
     reason = "a test ends where what it needs is missing"
 )]
 
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
 use hiendien_domain::claim::{self, CLAIM_BYTES_MAX};
 use integration_tests::lab::sample;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn codes(bytes: &[u8]) -> Vec<(String, String)> {
@@ -35,64 +39,137 @@ fn with(pointer: &str, value: Value) -> Vec<u8> {
     claim.to_string().into_bytes()
 }
 
+/// The sample claims of a directory, by file name.
+fn samples(kind: &str) -> BTreeMap<String, Vec<u8>> {
+    let directory = sample("").parent().unwrap().join(kind);
+    let found: BTreeMap<_, _> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == "json"))
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            (name, std::fs::read(&path).unwrap())
+        })
+        .collect();
+    assert!(found.len() >= 12, "{kind} has only {} samples", found.len());
+    found
+}
+
 #[test]
-fn the_samples_are_claims_and_keep_the_schema() {
+fn good_samples_keep_the_schema_and_survive_being_stored() {
     let validator = jsonschema::validator_for(&claim::schema()).unwrap();
-    for name in ["pho-shop.json", "student.json"] {
-        let value = read(name);
-        assert_eq!(codes(value.to_string().as_bytes()), [], "{name}");
+    for (name, bytes) in samples("good") {
+        let kept = match claim::parse(&bytes) {
+            Ok(checked) => checked.claim,
+            Err(faults) => panic!("{name}:\n{faults}"),
+        };
+        let value: Value = serde_json::from_slice(&bytes).unwrap();
         let errors: Vec<String> = validator
             .iter_errors(&value)
             .map(|error| error.to_string())
             .collect();
-        // A name may be sent in U-labels, which the schema's text takes as well.
         assert_eq!(errors, Vec::<String>::new(), "{name}");
+        let stored = kept.canonical_json();
+        let again = claim::parse(stored.expose().as_bytes()).unwrap().claim;
+        assert_eq!(again, kept, "{name}");
+        assert_eq!(again.fingerprint(), kept.fingerprint(), "{name}");
     }
 }
 
 #[test]
-fn each_rule_names_its_member() {
-    let cases: [(&str, Value, &str); 14] = [
-        (
-            "/domain",
-            json!("b\u{0430}nh-mi.biz.vn"),
-            "domain.repertoire",
-        ),
-        ("/domain", json!("shop.id.vn"), "domain.suffix"),
-        ("/domain", json!("dich-vu-cong.biz.vn"), "domain.reserved"),
-        ("/granted_on", json!("2030-01-01"), "policy.window"),
-        ("/granted_on", json!("01/06/2025"), "date.format"),
-        ("/mailboxes", json!([]), "mailboxes.empty"),
-        ("/mailboxes/0", json!("admin"), "mailbox.reserved"),
-        ("/contact/phone", json!("12345"), "phone.format"),
-        (
-            "/contact/email",
-            json!("a@xn--qun-ph-mu-11a6005f0ra.biz.vn"),
-            "email.inside",
-        ),
-        ("/address/province/code", json!("99"), "province.unknown"),
-        ("/business/tax_id", json!("123"), "tax_id.length"),
-        (
-            "/business/trade_name",
-            json!("a\u{202E}b"),
-            "text.control_character",
-        ),
-        (
-            "/business/profile/links/0/url",
-            json!("javascript:alert(1)"),
-            "link.url",
-        ),
-        (
-            "/business/profile/products/0/price_vnd",
-            json!(-1),
-            "price.format",
-        ),
+fn bad_samples_give_exactly_the_faults_beside_them() {
+    let mut messages = String::new();
+    for (name, bytes) in samples("bad") {
+        let mut found = codes(&bytes);
+        found.sort();
+        let wanted = sample("")
+            .parent()
+            .unwrap()
+            .join(format!("bad/{name}.faults"));
+        let mut wanted: Vec<(String, String)> = std::fs::read_to_string(wanted)
+            .unwrap()
+            .lines()
+            .map(|line| {
+                let (pointer, code) = line.rsplit_once(' ').unwrap();
+                (pointer.to_owned(), code.to_owned())
+            })
+            .collect();
+        wanted.sort();
+        assert_eq!(found, wanted, "{name}");
+        let faults = claim::parse(&bytes).unwrap_err();
+        writeln!(messages, "{name}\n{faults}\n").unwrap();
+    }
+    // What people read, for the eye of whoever changes a message.
+    insta::assert_snapshot!("messages_of_bad_claims", messages);
+}
+
+/// The place of every value in a document.
+fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
+    all.push(at.to_owned());
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                pointers(member, &format!("{at}/{name}"), all);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                pointers(item, &format!("{at}/{index}"), all);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        "[0-9 .+-]{0,20}".prop_map(Value::from),
+        "\\PC{0,40}\\.(biz|id)\\.vn".prop_map(Value::from),
+        "[0-9]{4}-[0-9]{2}-[0-9]{2}".prop_map(Value::from),
     ];
-    for (pointer, value, code) in cases {
-        assert_eq!(
-            codes(&with(pointer, value)),
-            [(pointer.to_owned(), code.to_owned())]
-        );
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::btree_map("[a-z_]{0,12}", inner, 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever stands at whatever place: an answer, never a panic; and what is taken can be stored.
+    #[test]
+    fn any_change_of_a_claim_gets_an_answer(
+        which in any::<proptest::sample::Index>(),
+        place in any::<proptest::sample::Index>(),
+        value in any_value(),
+    ) {
+        let all: Vec<Vec<u8>> = samples("good").into_values().collect();
+        let mut document: Value = serde_json::from_slice(&all[which.index(all.len())]).unwrap();
+        let mut places = Vec::new();
+        pointers(&document, "", &mut places);
+        if let Some(at) = document.pointer_mut(&places[place.index(places.len())]) {
+            *at = value;
+        }
+        match claim::parse(document.to_string().as_bytes()) {
+            Ok(checked) => {
+                let stored = checked.claim.canonical_json();
+                prop_assert_eq!(claim::parse(stored.expose().as_bytes()).unwrap().claim, checked.claim);
+            }
+            Err(faults) => prop_assert!(!faults.0.is_empty()),
+        }
+    }
+
+    #[test]
+    fn any_bytes_get_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(claim::parse(&bytes).is_err());
     }
 }
 

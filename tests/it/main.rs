@@ -4,9 +4,11 @@
     reason = "a test ends where what it needs is missing"
 )]
 
+mod api;
 mod certificates;
 mod claims;
 mod edge;
+mod hostile;
 mod mail;
 mod provision;
 mod site;

@@ -4,10 +4,16 @@
     reason = "a test ends where what it needs is missing"
 )]
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use integration_tests::lab::{Lab, output, sample};
-use integration_tests::net;
+use integration_tests::lab::{Lab, output, sample, variant};
+use integration_tests::{net, resume};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
+use serde_json::Value;
 
 #[test]
 fn two_claims_end_live_and_a_killed_service_finishes_its_work() {
@@ -24,7 +30,7 @@ fn two_claims_end_live_and_a_killed_service_finishes_its_work() {
 
     // Killed in the middle, it goes on where it was.
     submit(&[]);
-    lab.kill();
+    lab.kill("hiendien");
     lab.serve();
     let told = submit(&["--wait", "--timeout", "90"]);
     assert_eq!(told.matches(": live at https://").count(), 2, "{told}");
@@ -136,6 +142,169 @@ fn two_claims_end_live_and_a_killed_service_finishes_its_work() {
     };
     assert_eq!(set(link), "200");
     assert_eq!(set(link), "410");
+}
+
+/// Gets a page as a visitor does, by the edge's address and the CA's root.
+fn page(lab: &Lab, name: &str) -> String {
+    output(
+        Command::new("curl")
+            .args(["--silent", "--show-error", "--fail", "--max-time", "10"])
+            .args(["--resolve", &format!("{name}:443:{}", net::address(80))])
+            .arg("--cacert")
+            .arg(lab.state().join("pebble/roots.pem"))
+            .arg(format!("https://{name}/")),
+    )
+}
+
+#[test]
+fn every_good_sample_ends_live_and_filled() {
+    let lab = Lab::start();
+    let mut files: Vec<_> = std::fs::read_dir(sample(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    // A whole résumé by the standard's own makers, under a sample student's name.
+    let mut claim = variant("minimal-student.json", 1);
+    let public = resume::public_sample();
+    claim["person"]["resume"] = public.clone();
+    let with_resume = lab.state().join("with-resume.json");
+    std::fs::write(&with_resume, claim.to_string()).unwrap();
+    files.push(with_resume);
+
+    let mut submit = lab.hiendien();
+    submit
+        .args(["claim", "submit", "--wait", "--json", "--timeout", "120"])
+        .args(&files);
+    let told = output(&mut submit);
+    let live: Vec<Value> = told
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(live.len(), files.len(), "{told}");
+    for told in live {
+        assert_eq!(told["presence"]["state"], "live", "{told:#}");
+        let name = told["presence"]["name"].as_str().unwrap();
+        let html = page(&lab, name);
+        for unfilled in ["undefined", "None", "null", "lorem", "Lorem", "{{", "{%"] {
+            assert!(
+                !html.contains(unfilled),
+                "`{unfilled}` stands on {name}:\n{html}"
+            );
+        }
+    }
+    let html = page(&lab, "mau-so-1.id.vn").replace("&#x2f;", "/");
+    for shown in [
+        "/basics/label",
+        "/work/0/position",
+        "/education/0/area",
+        "/skills/0/name",
+    ] {
+        let text = public.pointer(shown).and_then(Value::as_str).unwrap();
+        assert!(
+            html.contains(text),
+            "`{text}` of {shown} is missing:\n{html}"
+        );
+    }
+}
+
+/// The names of the entries of a directory.
+fn entries(directory: &Path) -> BTreeSet<String> {
+    std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+#[test]
+fn fifty_claims_survive_ten_kills() {
+    const CLAIMS: usize = 50;
+    const KILLS: usize = 10;
+    let lab = Lab::start();
+    let mut submit = lab.hiendien();
+    submit.args(["claim", "submit"]);
+    for number in 0..CLAIMS {
+        let kind = ["pho-shop.json", "student.json"][number % 2];
+        let file = lab.state().join(format!("claim-{number}.json"));
+        std::fs::write(&file, variant(kind, number).to_string()).unwrap();
+        submit.arg(file);
+    }
+    output(&mut submit);
+
+    let mut runner = TestRunner::default();
+    let moment = (0_u64..600).prop_map(Duration::from_millis);
+    let state = |name: &str| {
+        let (_, told) = lab.asks(&["status", name, "--json"]);
+        serde_json::from_str::<Value>(&told).unwrap()
+    };
+    let name = |number: usize| format!("mau-so-{number}.{}", ["biz.vn", "id.vn"][number % 2]);
+    let mut killed_at = Vec::new();
+    for _ in 0..KILLS {
+        // A random moment of work: after that long since the service took work up again.
+        let pause = moment.new_tree(&mut runner).unwrap().current();
+        let began = Instant::now();
+        while began.elapsed() < pause {
+            std::hint::spin_loop();
+        }
+        lab.kill("hiendien");
+        killed_at.push(pause);
+        lab.serve();
+    }
+    let open = (0..CLAIMS).filter(|&number| state(&name(number))["presence"]["state"] != "live");
+    println!(
+        "killed at {killed_at:?}; {} claims were still open then",
+        open.count()
+    );
+    let told = output(submit.args(["--wait", "--timeout", "240"]));
+    assert_eq!(told.matches(": live at https://").count(), CLAIMS, "{told}");
+
+    let presences: BTreeSet<String> = (0..CLAIMS)
+        .map(|number| {
+            let told = state(&name(number));
+            let presence = told["presence"]["id"].as_str().unwrap().to_owned();
+            let kept = entries(&lab.state().join("revisions").join(&presence));
+            let published = told["presence"]["revision"].as_str().unwrap();
+            assert_eq!(
+                kept,
+                BTreeSet::from([published.to_owned()]),
+                "{}",
+                name(number)
+            );
+            assert!(
+                page(&lab, &name(number)).contains("Mẫu"),
+                "{}",
+                name(number)
+            );
+            presence
+        })
+        .collect();
+    assert_eq!(presences.len(), CLAIMS);
+    assert_eq!(entries(&lab.state().join("revisions")), presences);
+
+    // Dovecot itself tells its users: each mailbox once, and no other.
+    let dovecot = lab.state().join("mail/dovecot/dovecot.conf");
+    let users = output(
+        Command::new("doveadm")
+            .arg("-c")
+            .arg(dovecot)
+            .args(["user", "*"]),
+    );
+    let wanted = (0..CLAIMS).flat_map(|number| {
+        let locals: &[&str] = if number % 2 == 0 {
+            &["lienhe", "dathang"]
+        } else {
+            &["chao"]
+        };
+        locals
+            .iter()
+            .map(move |local| format!("{local}@{}", name(number)))
+    });
+    let mut wanted: Vec<String> = wanted.collect();
+    // The lab's writer outside has an account on the same server.
+    let ours = |user: &&str| !user.ends_with("@outside.test");
+    let mut users: Vec<&str> = users.lines().filter(ours).collect();
+    users.sort_unstable();
+    wanted.sort();
+    assert_eq!(users, wanted);
 }
 
 /// All messages of the inbox, with their transfer encodings undone as far as text needs.

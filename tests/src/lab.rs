@@ -2,8 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+use reqwest::{Method, RequestBuilder};
+use serde_json::Value;
 
 use crate::net;
+use crate::wait::wait_for;
 
 /// A running stack; taken down and erased when dropped.
 #[derive(Debug)]
@@ -37,13 +43,27 @@ pub fn built(profile: &str, name: &str) -> PathBuf {
 impl Lab {
     /// Starts Pebble, the container engine, the mail node and `hiendien serve` on this test's addresses.
     pub fn start() -> Self {
+        Self::start_with(|config, _| config)
+    }
+
+    /// Like [`Lab::start`], with the service's configuration changed; the state directory is told.
+    pub fn start_with(change: impl FnOnce(String, &Path) -> String) -> Self {
         let state = PathBuf::from(format!("/var/tmp/hiendien-test-{}", net::slot()));
         let lab = Self { state };
         lab.run(&["down"], &["--purge"]);
         lab.run(&["up"], &[]);
         lab.run(&["config"], &[]);
+        let path = lab.state.join("hiendien.toml");
+        let config = std::fs::read_to_string(&path).expect("deploy/lab has written it");
+        std::fs::write(&path, change(config, &lab.state))
+            .expect("the configuration can be changed");
         lab.serve();
         lab
+    }
+
+    /// Starts one of the stack's servers again.
+    pub fn up(&self, part: &str) {
+        self.run(&["up"], &[part]);
     }
 
     /// Starts `hiendien serve`, or does nothing while it runs.
@@ -52,15 +72,22 @@ impl Lab {
         self.run(&["serve"], &[&program.to_string_lossy()]);
     }
 
-    /// Kills `hiendien serve` without warning.
-    pub fn kill(&self) {
-        let pid =
-            std::fs::read_to_string(self.state.join("run/hiendien.pid")).expect("hiendien runs");
+    /// Kills `hiendien serve`, or another server of the stack, without warning.
+    pub fn kill(&self, server: &str) {
+        let pid = std::fs::read_to_string(self.state.join(format!("run/{server}.pid")))
+            .unwrap_or_else(|error| panic!("{server} does not run: {error}"));
         let killed = Command::new("kill")
             .args(["-9", pid.trim()])
             .status()
             .expect("kill runs");
         assert!(killed.success());
+        // Its addresses are free once it is gone.
+        let gone = Command::new("timeout")
+            .args(["10", "tail", "-f", "/dev/null"])
+            .arg(format!("--pid={}", pid.trim()))
+            .status()
+            .expect("tail runs");
+        assert!(gone.success(), "{server} does not end");
     }
 
     fn run(&self, before: &[&str], after: &[&str]) {
@@ -86,6 +113,40 @@ impl Lab {
         let log =
             std::fs::read_to_string(format!("{}.log", self.state.display())).unwrap_or_default();
         assert!(status.success(), "deploy/lab {before:?} failed:\n{log}");
+    }
+
+    /// Asks the command line; whether it succeeded, and what it printed.
+    pub fn asks(&self, arguments: &[&str]) -> (bool, String) {
+        let output = self.hiendien().args(arguments).output();
+        let output = output.expect("the program runs");
+        let text = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&text).into_owned(),
+        )
+    }
+
+    /// A client of the API, as its operator.
+    pub fn api(&self) -> Api {
+        self.api_at(&self.state)
+    }
+
+    /// The same where the service keeps its state in another directory.
+    pub fn api_at(&self, state: &Path) -> Api {
+        // The second of two finds the first one's provider there.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let key = std::fs::read_to_string(state.join("secrets/operator-key"));
+        Api {
+            base: format!("http://{}:8080", net::address(8)),
+            key: key.expect("the service has made its key").trim().to_owned(),
+            http: reqwest::Client::builder()
+                .no_proxy()
+                // A connection that was kept may be one to a service that was killed since.
+                .pool_max_idle_per_host(0)
+                .timeout(Duration::from_secs(30))
+                .build()
+                .expect("a client can be made"),
+        }
     }
 
     pub fn state(&self) -> &Path {
@@ -119,6 +180,107 @@ impl Drop for Lab {
             .stderr(Stdio::null())
             .status();
     }
+}
+
+/// The API as a caller with one key sees it.
+#[derive(Debug, Clone)]
+pub struct Api {
+    base: String,
+    pub key: String,
+    http: reqwest::Client,
+}
+
+/// Status, headers, and the body as JSON where it is.
+pub type Answer = (u16, HeaderMap, Value);
+
+impl Api {
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http
+            .request(method, format!("{}{path}", self.base))
+            .bearer_auth(&self.key)
+    }
+
+    pub async fn send(&self, request: RequestBuilder) -> Answer {
+        let response = request.send().await.expect("the API answers");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.expect("the answer is whole");
+        let text = || Value::String(String::from_utf8_lossy(&body).into_owned());
+        let value = serde_json::from_slice(&body).unwrap_or_else(|_| text());
+        (status, headers, value)
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    pub async fn submit(&self, claim: impl Into<Vec<u8>>, idempotency_key: &str) -> Answer {
+        let request = self
+            .request(Method::POST, "/v1/claims")
+            .header("idempotency-key", idempotency_key)
+            .body(claim.into());
+        self.send(request).await
+    }
+
+    /// Waits until the presence of this name is live.
+    pub async fn live(&self, name: &str, limit: Duration) -> Value {
+        self.comes_to(name, "live", limit).await
+    }
+
+    /// Waits until the presence of this name is in a state.
+    pub async fn comes_to(&self, name: &str, state: &str, limit: Duration) -> Value {
+        wait_for(&format!("`{name}` to be {state}"), limit, async || {
+            let (_, _, presence) = self.get(&format!("/v1/presences/{name}")).await;
+            if presence["state"] == state {
+                Ok(presence)
+            } else {
+                Err(format!("{}: {:#}", presence["state"], presence["planes"]))
+            }
+        })
+        .await
+    }
+
+    /// Waits until a step of the presence's operation has failed with these words.
+    pub async fn fails(&self, name: &str, step: &str, words: &[&str]) {
+        let what = format!("`{step}` of `{name}` to fail with {words:?}");
+        wait_for(&what, Duration::from_secs(45), async || {
+            let (_, _, presence) = self.get(&format!("/v1/presences/{name}")).await;
+            let operation = presence["operation"].as_str().unwrap_or_default();
+            let (_, _, operation) = self.get(&format!("/v1/operations/{operation}")).await;
+            let steps = operation["steps"].as_array().cloned().unwrap_or_default();
+            let error = steps
+                .iter()
+                .find(|found| found["name"] == step)
+                .and_then(|found| found["error"].as_str())
+                .unwrap_or_default();
+            if words.iter().all(|words| error.contains(words)) {
+                Ok(())
+            } else {
+                Err(error.to_owned())
+            }
+        })
+        .await;
+    }
+}
+
+/// A sample claim made another's: its own reference, name and subject.
+pub fn variant(file: &str, number: usize) -> Value {
+    let bytes = std::fs::read(sample(file)).expect("the sample is there");
+    let mut claim: Value = serde_json::from_slice(&bytes).expect("the sample is JSON");
+    let suffix = if claim["programme"] == "biz" {
+        "biz.vn"
+    } else {
+        "id.vn"
+    };
+    claim["reference"] = format!("MAU-BAN-{number}").into();
+    claim["domain"] = format!("mau-so-{number}.{suffix}").into();
+    claim["contact"]["email"] = format!("mau-so-{number}@outside.test").into();
+    if suffix == "biz.vn" {
+        // A household's old number with a false check digit is warned of, not refused.
+        claim["business"]["tax_id"] = format!("1{:09}", 100 + number).into();
+    } else {
+        claim["person"]["personal_id_hash"] = format!("{number:064x}").into();
+    }
+    claim
 }
 
 /// Runs a command to its end and returns what it printed.

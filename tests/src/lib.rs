@@ -8,5 +8,6 @@ pub mod dns;
 pub mod lab;
 pub mod net;
 pub mod pebble;
+pub mod resume;
 pub mod site;
 pub mod wait;
