@@ -383,7 +383,7 @@ fn every_template_shows_every_content_without_a_script_or_a_gap() {
             for shown in [
                 "55.000\u{a0}₫",
                 "Giá liên hệ",
-                "tel:+84912000001",
+                "tel:+84710000001",
                 "zalo.me",
                 "Nghỉ",
                 "06:00 – 10:30",

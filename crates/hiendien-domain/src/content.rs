@@ -55,7 +55,7 @@ pub struct BusinessContent {
 pub struct Phone {
     /// `+84912345678`, for `tel:` links.
     pub e164: String,
-    /// `0912 345 678`, for people.
+    /// `0710 000 001`, for people.
     pub display: String,
 }
 

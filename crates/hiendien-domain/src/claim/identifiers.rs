@@ -1,6 +1,6 @@
 //! Tax ids, citizen ids and telephone numbers.
 
-use jiff::civil::Date;
+use super::provinces;
 
 /// What is wrong with a tax id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,16 +21,14 @@ pub(crate) fn digits(text: &str) -> String {
         .collect()
 }
 
-/// Checks 10 digits, or 10 with a 3-digit branch.
-pub(crate) fn check_tax_id(digits: &str) -> Result<(), TaxIdFault> {
-    if !matches!(digits.len(), 10 | 13) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(TaxIdFault::Length);
-    }
-    if &digits[2..9] == "0000000" {
-        return Err(TaxIdFault::Serial);
-    }
-    if digits.get(10..) == Some("000") {
-        return Err(TaxIdFault::Branch);
+fn all_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Checks 10 digits, or 10 with a 3-digit branch; tells all that is wrong.
+pub(crate) fn check_tax_id(digits: &str) -> Vec<TaxIdFault> {
+    if !matches!(digits.len(), 10 | 13) || !all_digits(digits) {
+        return vec![TaxIdFault::Length];
     }
     let value = |byte: u8| u32::from(byte - b'0');
     let bytes = digits.as_bytes();
@@ -40,39 +38,47 @@ pub(crate) fn check_tax_id(digits: &str) -> Result<(), TaxIdFault> {
         .map(|(&byte, weight)| value(byte) * weight)
         .sum();
     // A remainder of 0 gives 10, which no digit can be.
-    if 10 - sum % 11 == value(bytes[9]) {
-        Ok(())
-    } else {
-        Err(TaxIdFault::CheckDigit)
-    }
+    let has_check_digit = 10 - sum % 11 == value(bytes[9]);
+    let faults = [
+        (TaxIdFault::Serial, &digits[2..9] == "0000000"),
+        (TaxIdFault::Branch, digits.get(10..) == Some("000")),
+        (TaxIdFault::CheckDigit, !has_check_digit),
+    ];
+    faults
+        .into_iter()
+        .filter_map(|(fault, is_so)| is_so.then_some(fault))
+        .collect()
 }
 
-/// What is wrong with a 12-digit citizen id, as far as it can be told: it has no check digit.
+/// What the 12 digits of a citizen id tell; there is no check digit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CitizenIdFault {
-    Length,
-    Province,
-    BirthYear,
+pub(crate) struct CitizenId {
+    /// Where the birth was registered: a province of the 63, from 100 on a country abroad.
+    place: u16,
+    pub(crate) birth_year: i16,
 }
 
-/// Checks the shape, the province of birth registration, and the birth year where one is given.
-pub(crate) fn check_citizen_id(
-    digits: &str,
-    birth_date: Option<Date>,
-) -> Result<(), CitizenIdFault> {
-    if digits.len() != 12 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(CitizenIdFault::Length);
+impl CitizenId {
+    /// Reads 12 digits.
+    pub(crate) fn of(digits: &str) -> Option<Self> {
+        if digits.len() != 12 || !all_digits(digits) {
+            return None;
+        }
+        let century: i16 = digits[3..4].parse().ok()?;
+        let year: i16 = digits[4..6].parse().ok()?;
+        Some(Self {
+            place: digits[..3].parse().ok()?,
+            // Even for a man and odd for a woman of the same hundred years.
+            birth_year: 1900 + 100 * (century / 2) + year,
+        })
     }
-    let number = |range: std::ops::Range<usize>| digits[range].parse::<i16>().unwrap_or_default();
-    let province = number(0..3);
-    // From 100 on: countries of birth abroad.
-    if province == 0 || (province < 100 && !super::provinces::is_gso63(&digits[1..3])) {
-        return Err(CitizenIdFault::Province);
+
+    pub(crate) fn is_from_abroad(self) -> bool {
+        self.place >= 100
     }
-    let year = 1900 + 100 * (number(3..4) / 2) + number(4..6);
-    match birth_date {
-        Some(date) if date.year() != year => Err(CitizenIdFault::BirthYear),
-        _ => Ok(()),
+
+    pub(crate) fn has_a_place(self) -> bool {
+        self.is_from_abroad() || provinces::is_gso63(&format!("{:02}", self.place))
     }
 }
 
@@ -84,20 +90,20 @@ pub(crate) fn phone(text: &str) -> Option<String> {
             !character.is_whitespace() && !matches!(character, '.' | '-' | '(' | ')')
         })
         .collect();
-    let national = bare
+    let international = bare
         .strip_prefix("+84")
         .or_else(|| bare.strip_prefix("0084"))
-        .or_else(|| bare.strip_prefix('0'))
-        .or_else(|| bare.strip_prefix("84").filter(|rest| rest.len() >= 9))?;
-    let national = national.strip_prefix('0').unwrap_or(national);
-    let all_digits = national.bytes().all(|byte| byte.is_ascii_digit());
+        .or_else(|| bare.strip_prefix("84").filter(|rest| rest.len() >= 9))
+        // As in `+84 (0)24…`.
+        .map(|national| national.strip_prefix('0').unwrap_or(national));
+    let national = international.or_else(|| bare.strip_prefix('0'))?;
     let mobile =
         national.len() == 9 && matches!(national.as_bytes()[0], b'3' | b'5' | b'7' | b'8' | b'9');
     let landline = national.len() == 10 && national.as_bytes()[0] == b'2';
-    (all_digits && (mobile || landline)).then(|| format!("+84{national}"))
+    (all_digits(national) && (mobile || landline)).then(|| format!("+84{national}"))
 }
 
-/// `+84912345678` as people write it: `0912 345 678`.
+/// `+84710000001` as people write it: `0710 000 001`.
 pub(crate) fn phone_display(e164: &str) -> String {
     let national = e164.strip_prefix("+84").unwrap_or(e164);
     match national.len() {
@@ -107,14 +113,35 @@ pub(crate) fn phone_display(e164: &str) -> String {
     }
 }
 
-/// A tax id or registration number fit for print: 12 digits are a person's id and show their last
-/// three only.
+/// A tax id or registration number fit for print. Twelve digits in a row may be a person's id, so they
+/// show their last three only, also with something before or behind them.
 pub(crate) fn public_number(number: &str) -> String {
-    let digits = digits(number);
-    let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
-    match digits.len() {
-        12 if only_digits => format!("*********{}", &digits[9..]),
-        13 if only_digits => format!("{}-{}", &digits[..10], &digits[10..]),
-        _ => number.to_owned(),
+    let bare = digits(number);
+    if bare.len() == 13 && check_tax_id(&bare).is_empty() {
+        return format!("{}-{}", &bare[..10], &bare[10..]);
     }
+    let masked = mask_long_runs(&bare);
+    if masked == bare {
+        number.to_owned()
+    } else {
+        masked
+    }
+}
+
+/// Stars for all but the last three digits of each run of 12 or more.
+fn mask_long_runs(text: &str) -> String {
+    let mut masked = String::new();
+    let mut run = String::new();
+    for character in text.chars().map(Some).chain([None]) {
+        if let Some(digit) = character.filter(char::is_ascii_digit) {
+            run.push(digit);
+            continue;
+        }
+        let hidden = if run.len() >= 12 { run.len() - 3 } else { 0 };
+        masked.push_str(&"*".repeat(hidden));
+        masked.push_str(&run[hidden..]);
+        run.clear();
+        masked.extend(character);
+    }
+    masked
 }

@@ -63,29 +63,46 @@ pub struct Claim {
     #[schemars(regex(pattern = r"^claim/v1$"))]
     schema_version: String,
     /// The registrar that approved the claim: 1 to 64 of a-z, 0-9, `-`.
+    #[schemars(regex(pattern = r"^[a-z0-9-]{1,64}$"))]
     registrar: String,
     /// The registrar's own reference, unique with it for ever: 1 to 128 printable ASCII characters.
+    #[schemars(regex(pattern = r"^[!-~]{1,128}$"))]
     reference: String,
     programme: Programme,
     /// The granted name below the programme's suffix, in U-labels or A-labels.
+    #[schemars(regex(pattern = r"\.([Bb][Ii][Zz]|[Ii][Dd])\.[Vv][Nn]\.?$"))]
     domain: DomainName,
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date"))]
     granted_on: Date,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date"))]
     expires_on: Option<Date>,
     /// RFC 3339 with offset.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     approved_at: Timestamp,
+    #[schemars(length(min = 1, max = 200))]
     approved_by: String,
     evidence: Evidence,
     #[serde(skip_serializing_if = "Option::is_none")]
     dossier: Option<Dossier>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delegation: Option<Delegation>,
+    /// The plan that the registrar sells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[a-z0-9-]{1,64}$"))]
+    plan: Option<String>,
     /// A directory under the site templates; by default `business` or `cv-blog`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[a-z0-9-]{1,64}$"))]
     template: Option<String>,
+    /// The language of the site; Vietnamese where it is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locale: Option<Locale>,
     /// Local parts of the mailboxes, the one shown on the site first; 1 to 5.
-    #[schemars(length(min = 1, max = 5))]
+    #[schemars(
+        length(min = 1, max = 5),
+        inner(regex(pattern = r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$"))
+    )]
     mailboxes: Vec<LocalPart>,
     contact: Contact,
     address: PostalAddress,
@@ -106,10 +123,12 @@ pub struct Claim {
 #[serde(deny_unknown_fields)]
 pub struct Evidence {
     method: EvidenceMethod,
+    #[schemars(length(min = 1, max = 200))]
     verifier: String,
     /// RFC 3339 with offset.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     verified_at: Timestamp,
+    #[schemars(length(min = 1, max = 200))]
     reference: String,
 }
 
@@ -127,7 +146,7 @@ pub enum EvidenceMethod {
 pub struct Dossier {
     state: DossierState,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date"))]
     deadline: Option<Date>,
 }
 
@@ -138,10 +157,29 @@ pub enum DossierState {
     Pending,
 }
 
+/// Where the registrar delegates the name to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Delegation {
+    /// Full names of the name servers.
+    #[schemars(length(min = 2, max = 13))]
+    ns: Vec<DomainName>,
+    /// Whether the registrar can set DS records at the registry.
+    #[serde(default)]
+    ds_supported: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Locale {
+    Vi,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Contact {
     /// Vietnamese number, kept as `+84…`.
+    #[schemars(regex(pattern = r"^[+(]?[0-9][0-9 ().-]{8,30}$"))]
     phone: String,
     /// An address that exists already, outside of the granted name.
     email: MailAddress,
@@ -151,14 +189,22 @@ pub struct Contact {
 #[serde(deny_unknown_fields)]
 pub struct PostalAddress {
     /// House number and street.
+    #[schemars(length(min = 1, max = 200))]
     line: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100))]
     ward: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9]{5}$"))]
     ward_code: Option<String>,
     /// As older dossiers have it; districts ended on 2025-07-01.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100))]
     district_text: Option<String>,
+    /// The whole address as the dossier has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 500))]
+    raw: Option<String>,
     province: Province,
 }
 
@@ -168,6 +214,7 @@ pub struct PostalAddress {
 pub struct Province {
     scheme: ProvinceScheme,
     /// Two digits.
+    #[schemars(regex(pattern = r"^[0-9]{2}$"))]
     code: String,
 }
 
@@ -185,10 +232,13 @@ pub enum ProvinceScheme {
 pub struct Origin {
     channel: Channel,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
     org_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
     support_point_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
     campaign: Option<String>,
 }
 
@@ -207,8 +257,9 @@ pub struct Consent {
     purpose: Purpose,
     given: bool,
     /// RFC 3339 with offset.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     at: Timestamp,
+    #[schemars(length(min = 1, max = 64))]
     text_version: String,
 }
 
@@ -233,13 +284,16 @@ pub struct Business {
     #[schemars(length(min = 2, max = 200))]
     trade_name: String,
     /// 10 or 13 digits; a household may have its owner's 12-digit personal id.
+    #[schemars(regex(pattern = r"^[0-9]([ .-]*[0-9]){9,12}$"))]
     tax_id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
     registration_no: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date"))]
     registered_on: Option<Date>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
     registered_by: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     representative: Option<Representative>,
@@ -259,7 +313,9 @@ pub enum SubjectType {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Representative {
+    #[schemars(length(min = 2, max = 100))]
     full_name: String,
+    #[schemars(length(min = 1, max = 100))]
     role: String,
 }
 
@@ -268,9 +324,11 @@ pub struct Representative {
 pub struct Industry {
     /// VSIC code, 4 or 5 digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9]{4,5}$"))]
     code: Option<String>,
     /// In a few words, such as `quán ăn, phở và bún`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 120))]
     text: Option<String>,
 }
 
@@ -279,13 +337,16 @@ pub struct Industry {
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4000))]
     about: Option<String>,
     #[serde(default)]
+    #[schemars(length(max = 21))]
     hours: Vec<Hours>,
     #[serde(default)]
     #[schemars(length(max = 200))]
     products: Vec<Product>,
     #[serde(default)]
+    #[schemars(length(max = 10))]
     links: Vec<Link>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     geo: Option<Geo>,
@@ -297,20 +358,26 @@ pub struct Profile {
 #[serde(deny_unknown_fields)]
 pub struct Hours {
     /// ISO weekdays, 1 is Monday.
+    #[schemars(length(min = 1, max = 7), inner(range(min = 1, max = 7)))]
     days: Vec<u8>,
     /// `HH:MM`.
+    #[schemars(regex(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
     opens: String,
+    #[schemars(regex(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
     closes: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Product {
+    #[schemars(length(min = 1, max = 120))]
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 30))]
     unit: Option<String>,
     /// Whole đồng; absent or null is shown as "giá liên hệ".
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1_000_000_000_000_u64))]
     price_vnd: Option<u64>,
     #[serde(default)]
     tax_included: bool,
@@ -321,6 +388,7 @@ pub struct Product {
 pub struct Link {
     network: Network,
     /// `https:` URL at the network's own host.
+    #[schemars(regex(pattern = r"^https:"), length(max = 300))]
     url: String,
 }
 
@@ -338,7 +406,9 @@ pub enum Network {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Geo {
+    #[schemars(range(min = -90.0, max = 90.0))]
     lat: f64,
+    #[schemars(range(min = -180.0, max = 180.0))]
     lon: f64,
 }
 
@@ -347,49 +417,60 @@ pub struct Geo {
 #[serde(deny_unknown_fields)]
 pub struct Bank {
     /// Six digits (Napas).
+    #[schemars(regex(pattern = r"^[0-9]{6}$"))]
     bin: String,
+    #[schemars(regex(pattern = r"^[0-9A-Za-z]{1,19}$"))]
     account: String,
+    #[schemars(length(min = 2, max = 100))]
     holder: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Person {
+    #[schemars(length(min = 2, max = 100))]
     full_name: String,
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date"))]
     birth_date: Date,
     /// HMAC-SHA-256 of the 12-digit personal id under the registrar's key, 64 hexadecimal digits.
+    #[schemars(regex(pattern = r"^[0-9A-Fa-f]{64}$"))]
     personal_id_hash: String,
     /// The 12-digit personal id, if it is to be checked against the birth date; checked, never kept.
     #[serde(default, skip_serializing)]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", regex(pattern = r"^[0-9]([ .-]*[0-9]){11}$"))]
     cccd: Option<Secret>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     school: Option<School>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 120))]
     study_field: Option<String>,
     /// JSON Resume 1.3.1, kept as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resume: Option<Value>,
     #[serde(default)]
+    #[schemars(length(max = 100))]
     posts: Vec<Post>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct School {
+    #[schemars(length(min = 2, max = 200))]
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 20))]
     code: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Post {
+    #[schemars(length(min = 1, max = 200))]
     title: String,
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date"))]
     date: Date,
     /// Markdown without HTML.
+    #[schemars(length(min = 1, max = 50_000))]
     body: String,
 }
 
@@ -445,14 +526,6 @@ impl Claim {
             .rev()
             .find(|consent| consent.purpose == purpose)
             .is_some_and(|consent| consent.given)
-    }
-
-    fn shows_bank(&self) -> bool {
-        let profile = self
-            .business
-            .as_ref()
-            .and_then(|business| business.profile.as_ref());
-        profile.is_some_and(|profile| profile.bank.is_some())
     }
 
     fn policy(&self) -> Option<&'static policy::Policy> {

@@ -10,13 +10,24 @@ use super::check::sweep;
 use crate::fault::Fault;
 
 /// After so many faults the rest is left for the next try, so that a hostile document has a bounded answer.
-const FAULTS_MAX: usize = 100;
+pub(crate) const FAULTS_MAX: usize = 100;
+
+/// No formatted text is longer; what is, is refused unread.
+const FORMATTED_BYTES_MAX: usize = 1024;
 
 /// Collects faults and warnings.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) faults: Vec<Fault>,
     pub(crate) warnings: Vec<Fault>,
+}
+
+/// How a text has to be written, and how it is told when it is not.
+#[derive(Debug)]
+pub(crate) struct Format {
+    pub(crate) code: &'static str,
+    pub(crate) vi: &'static str,
+    pub(crate) en: &'static str,
 }
 
 pub(crate) fn fault(
@@ -68,6 +79,10 @@ impl Findings {
         self.warnings.push(fault(pointer, code, vi, en));
     }
 
+    pub(crate) fn misses(&mut self, pointer: &str, format: &Format) {
+        self.refuse(pointer, format.code, format.vi, format.en);
+    }
+
     pub(crate) fn wrong_type(&mut self, pointer: &str, vi: &str, en: &str) {
         self.refuse(
             pointer,
@@ -77,9 +92,9 @@ impl Findings {
         );
     }
 
-    /// A text made NFC and trimmed; control and bidirectional characters are refused.
-    pub(crate) fn clean(&mut self, pointer: &str, text: &str, lines: Lines) -> Option<String> {
-        let text: String = text.trim().replace("\r\n", "\n").nfc().collect();
+    /// A text on which [`clean`] has left nothing that hides.
+    fn clean(&mut self, pointer: &str, text: &str, lines: Lines) -> Option<String> {
+        let text = clean(text);
         self.has_only_plain_characters(pointer, &text, lines)
             .then_some(text)
     }
@@ -91,31 +106,74 @@ impl Findings {
         text: &str,
         lines: Lines,
     ) -> bool {
-        let forbidden = |character: char| {
-            let laid_out = lines == Lines::Many && matches!(character, '\n' | '\r' | '\t');
-            (character.is_control() && !laid_out)
-                || matches!(character,
-                    // Marks, embeddings, overrides and isolates of UAX #9; line separators; byte order mark.
-                    '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
-                    | '\u{2028}' | '\u{2029}' | '\u{FEFF}')
+        let found = text.chars().find(|&character| match lines {
+            Lines::One => turns_or_controls(character) || is_invisible(character),
+            Lines::Many => turns_or_controls(character) && !matches!(character, '\n' | '\r' | '\t'),
+        });
+        let Some(character) = found else {
+            return true;
         };
-        let found = text.chars().find(|&character| forbidden(character));
-        if let Some(character) = found {
-            let code = u32::from(character);
-            let (vi, en) = match character {
-                '\n' | '\r' | '\t' => (
-                    "Chỉ ghi trên một dòng; hãy bỏ dấu xuống dòng và dấu tab.".to_owned(),
-                    "write this on one line; remove line breaks and tabs".to_owned(),
-                ),
-                _ => (
-                    format!("Có ký tự điều khiển ẩn U+{code:04X}; hãy xoá ký tự đó."),
-                    format!("there is a hidden control character U+{code:04X}; remove it"),
-                ),
-            };
-            self.refuse(pointer, "text.control_character", vi, en);
-        }
-        found.is_none()
+        let code = u32::from(character);
+        let (vi, en) = match character {
+            '\n' | '\r' | '\t' => (
+                "Chỉ ghi trên một dòng; hãy bỏ dấu xuống dòng và dấu tab.".to_owned(),
+                "write this on one line; remove line breaks and tabs".to_owned(),
+            ),
+            _ => (
+                format!("Có ký tự ẩn U+{code:04X}; hãy xoá ký tự đó."),
+                format!("there is a hidden character U+{code:04X}; remove it"),
+            ),
+        };
+        self.refuse(pointer, "text.control_character", vi, en);
+        false
     }
+
+    /// Whether a text has a length, characters, that is taken.
+    pub(crate) fn fits(
+        &mut self,
+        pointer: &str,
+        text: &str,
+        length: &RangeInclusive<usize>,
+    ) -> bool {
+        let (has, min, max) = (text.chars().count(), length.start(), length.end());
+        let (vi, en) = if has < *min {
+            (
+                format!("Quá ngắn: cần ít nhất {min} ký tự, hiện có {has}; hãy ghi đủ."),
+                format!("too short: {has} characters, at least {min} are needed; write it in full"),
+            )
+        } else if has > *max {
+            (
+                format!("Quá dài: tối đa {max} ký tự, hiện có {has}; hãy rút gọn."),
+                format!("too long: {has} characters, at most {max} are taken; shorten it"),
+            )
+        } else {
+            return true;
+        };
+        self.refuse(pointer, "text.length", vi, en);
+        false
+    }
+}
+
+/// Trims a text and makes it NFC, with `\n` for every line break.
+fn clean(text: &str) -> String {
+    let text = text.trim().replace("\r\n", "\n").replace('\r', "\n");
+    text.nfc().collect()
+}
+
+/// Controls, marks, embeddings, overrides and isolates of UAX #9, line separators, byte order mark.
+fn turns_or_controls(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
+            | '\u{2028}' | '\u{2029}' | '\u{FEFF}')
+}
+
+/// What leaves no trace on paper: it would let two texts differ that look the same. U+FE0F is taken,
+/// since telephones write it behind symbols such as a red heart.
+fn is_invisible(character: char) -> bool {
+    matches!(character, '\u{00AD}' | '\u{034F}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
+        | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200D}' | '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}'
+        | '\u{FE00}'..='\u{FE0E}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}' | '\u{1D173}'..='\u{1D17A}'
+        | '\u{E0000}'..='\u{E0FFF}')
 }
 
 /// Whether a text may have line breaks and tabs.
@@ -183,19 +241,10 @@ impl<'a> Object<'a> {
         max: usize,
         findings: &mut Findings,
     ) -> Option<String> {
-        let value = self.required(name, findings)?;
-        self.as_text(name, value, 1..=max, Lines::One, findings)
-    }
-
-    /// A name people read: 2 characters at least.
-    pub(crate) fn name(
-        &mut self,
-        name: &'static str,
-        max: usize,
-        findings: &mut Findings,
-    ) -> Option<String> {
-        let value = self.required(name, findings)?;
-        self.as_text(name, value, 2..=max, Lines::One, findings)
+        let text = self.written(name, Lines::One, findings)?;
+        findings
+            .fits(&self.at(name), &text, &(1..=max))
+            .then_some(text)
     }
 
     /// Like [`Object::text`], with line breaks allowed.
@@ -205,8 +254,35 @@ impl<'a> Object<'a> {
         max: usize,
         findings: &mut Findings,
     ) -> Option<String> {
-        let value = self.required(name, findings)?;
-        self.as_text(name, value, 1..=max, Lines::Many, findings)
+        let text = self.written(name, Lines::Many, findings)?;
+        findings
+            .fits(&self.at(name), &text, &(1..=max))
+            .then_some(text)
+    }
+
+    /// A name people read: words with single spaces between them, 2 characters at least, one of them a letter or digit.
+    pub(crate) fn name(
+        &mut self,
+        name: &'static str,
+        max: usize,
+        findings: &mut Findings,
+    ) -> Option<String> {
+        let text = self.written(name, Lines::One, findings)?;
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let text = words.join(" ");
+        if !findings.fits(&self.at(name), &text, &(2..=max)) {
+            return None;
+        }
+        if !text.contains(char::is_alphanumeric) {
+            findings.refuse(
+                &self.at(name),
+                "name.letters",
+                "Tên phải có ít nhất một chữ cái hoặc chữ số; hãy ghi lại.",
+                "a name has at least one letter or digit; write it anew",
+            );
+            return None;
+        }
+        Some(text)
     }
 
     pub(crate) fn optional_text(
@@ -215,8 +291,8 @@ impl<'a> Object<'a> {
         max: usize,
         findings: &mut Findings,
     ) -> Option<String> {
-        let value = self.optional(name)?;
-        self.as_text(name, value, 1..=max, Lines::One, findings)
+        self.optional(name)?;
+        self.text(name, max, findings)
     }
 
     /// Like [`Object::optional_text`], with line breaks allowed.
@@ -226,56 +302,62 @@ impl<'a> Object<'a> {
         max: usize,
         findings: &mut Findings,
     ) -> Option<String> {
-        let value = self.optional(name)?;
-        self.as_text(name, value, 1..=max, Lines::Many, findings)
+        self.optional(name)?;
+        self.lines(name, max, findings)
     }
 
-    fn as_text(
-        &self,
-        name: &str,
-        value: &Value,
-        length: RangeInclusive<usize>,
+    /// A text of any length, clean.
+    pub(crate) fn written(
+        &mut self,
+        name: &'static str,
         lines: Lines,
         findings: &mut Findings,
     ) -> Option<String> {
-        let pointer = self.at(name);
-        let Value::String(text) = value else {
+        let text = self.string(name, findings)?;
+        findings.clean(&self.at(name), text, lines)
+    }
+
+    fn string(&mut self, name: &'static str, findings: &mut Findings) -> Option<&'a str> {
+        let value = self.required(name, findings)?;
+        if !value.is_string() {
             findings.wrong_type(
-                &pointer,
+                &self.at(name),
                 "một chuỗi ký tự trong dấu ngoặc kép",
                 "a string in double quotes",
             );
-            return None;
-        };
-        let text = findings.clean(&pointer, text, lines)?;
-        let (has, min, max) = (text.chars().count(), length.start(), length.end());
-        if !length.contains(&has) {
-            findings.refuse(
-                &pointer,
-                "text.length",
-                format!("Cần từ {min} đến {max} ký tự, hiện có {has}; hãy viết lại cho vừa."),
-                format!("write {min} to {max} characters, there are {has}"),
-            );
-            return None;
         }
-        Some(text)
+        value.as_str()
     }
 
-    /// A text that must parse; `vi` and `en` tell what is expected.
-    pub(crate) fn parsed<T: std::str::FromStr>(
+    /// A text that `read` must accept. Its length is the format's concern, so that one fault is told once.
+    pub(crate) fn formatted<T>(
         &mut self,
         name: &'static str,
-        code: &str,
-        vi: &str,
-        en: &str,
+        format: &Format,
+        read: impl FnOnce(&str) -> Option<T>,
         findings: &mut Findings,
     ) -> Option<T> {
-        let text = self.text(name, 255, findings)?;
-        let parsed = text.parse().ok();
-        if parsed.is_none() {
-            findings.refuse(&self.at(name), code, vi, en);
+        let text = self.written(name, Lines::One, findings)?;
+        let value = if text.len() > FORMATTED_BYTES_MAX {
+            None
+        } else {
+            read(&text)
+        };
+        if value.is_none() {
+            findings.misses(&self.at(name), format);
         }
-        parsed
+        value
+    }
+
+    pub(crate) fn optional_formatted<T>(
+        &mut self,
+        name: &'static str,
+        format: &Format,
+        read: impl FnOnce(&str) -> Option<T>,
+        findings: &mut Findings,
+    ) -> Option<T> {
+        self.optional(name)?;
+        self.formatted(name, format, read, findings)
     }
 
     /// One of a few words.
@@ -285,8 +367,9 @@ impl<'a> Object<'a> {
         words: &[&str],
         findings: &mut Findings,
     ) -> Option<T> {
-        let value = self.required(name, findings)?;
-        let parsed = serde_json::from_value(value.clone()).ok();
+        // A word is a string: the library would take the object `{"biz": null}` for one as well.
+        let word = self.string(name, findings)?;
+        let parsed = serde_json::from_value(word.into()).ok();
         if parsed.is_none() {
             let list = words
                 .iter()
@@ -329,7 +412,7 @@ impl<'a> Object<'a> {
         Object::new(value, &self.at(name), findings)
     }
 
-    /// The items of an array with their pointers; empty when absent.
+    /// The items of an array with their pointers, the first `max` of too many; none when absent.
     pub(crate) fn items(
         &mut self,
         name: &'static str,
@@ -344,20 +427,34 @@ impl<'a> Object<'a> {
             findings.wrong_type(&pointer, "một danh sách `[…]`", "an array `[…]`");
             return Vec::new();
         };
-        if items.len() > max {
-            let count = items.len();
+        let count = items.len();
+        if count > max {
             findings.refuse(
                 &pointer,
                 "list.length",
                 format!("Tối đa {max} mục, hiện có {count}; hãy bỏ bớt."),
                 format!("write at most {max} items, there are {count}"),
             );
-            return Vec::new();
         }
         items
             .iter()
+            .take(max)
             .enumerate()
             .map(|(index, item)| (format!("{pointer}/{index}"), item))
+            .collect()
+    }
+
+    /// Like [`Object::items`], each item an object.
+    pub(crate) fn objects(
+        &mut self,
+        name: &'static str,
+        max: usize,
+        findings: &mut Findings,
+    ) -> Vec<Object<'a>> {
+        let items = self.items(name, max, findings);
+        items
+            .into_iter()
+            .filter_map(|(pointer, item)| Object::new(item, &pointer, findings))
             .collect()
     }
 
@@ -374,8 +471,8 @@ impl<'a> Object<'a> {
             let near = nearest.filter(|known| distance(name, known) <= 1 + known.len() / 3);
             let (vi, en) = match near {
                 Some(known) => (
-                    format!("claim/v1 không có trường này. Có phải bạn muốn viết `{known}`?"),
-                    format!("claim/v1 has no such member; did you mean `{known}`?"),
+                    format!("claim/v1 không có trường này; hãy sửa thành `{known}`, hoặc bỏ đi."),
+                    format!("claim/v1 has no such member; make it `{known}`, or remove it"),
                 ),
                 None => (
                     "claim/v1 không có trường này; hãy bỏ đi.".to_owned(),

@@ -1,8 +1,8 @@
-//! From bytes to a JSON document: size, UTF-8, syntax, and no member twice.
+//! From bytes to a JSON document: size, UTF-8, syntax, depth, and no member twice.
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use super::super::CLAIM_BYTES_MAX;
@@ -15,7 +15,10 @@ const DEPTH_MAX: usize = 32;
 /// Longest member name, bytes.
 const MEMBER_NAME_BYTES_MAX: usize = 256;
 
-/// Reads the document. A document that cannot be read at all gives one fault.
+/// Most values of a document. The largest claim that keeps the rules has a third of them.
+const VALUES_MAX: usize = 20_000;
+
+/// Reads the document. A document that cannot be read to its end gives one fault.
 pub(crate) fn read(bytes: &[u8], findings: &mut Findings) -> Result<Value, Fault> {
     if bytes.len() > CLAIM_BYTES_MAX {
         let size = bytes.len();
@@ -39,58 +42,96 @@ pub(crate) fn read(bytes: &[u8], findings: &mut Findings) -> Result<Value, Fault
             format!("the byte at offset {at} is not UTF-8; save the file as UTF-8"),
         )
     })?;
-    let mut twice = Vec::new();
+    let mut values = 0;
     let mut deserializer = serde_json::Deserializer::from_str(text.trim_start_matches('\u{FEFF}'));
     let node = Node {
         path: &mut Vec::new(),
-        twice: &mut twice,
+        values: &mut values,
+        findings,
     };
     let document = node
         .deserialize(&mut deserializer)
-        .and_then(|document| deserializer.end().map(|()| document))
-        .map_err(|error| {
-            let (line, column) = (error.line(), error.column());
-            let whole = error.to_string();
-            let reason = whole.split(" at line ").next().unwrap_or(&whole);
-            fault(
-                "",
-                "document.json",
-                format!("JSON sai cú pháp ở dòng {line}, cột {column} ({reason}); hãy sửa tại đó."),
-                format!(
-                    "the JSON is broken at line {line}, column {column}: {reason}; mend it there"
-                ),
-            )
-        })?;
-    for pointer in twice {
-        findings.refuse(
-            &pointer,
-            "member.twice",
-            "Trường này xuất hiện hai lần trong cùng một đối tượng; hãy chỉ giữ một.",
-            "this member stands twice in its object; keep only one",
-        );
-    }
-    Ok(document)
+        .and_then(|document| deserializer.end().map(|()| document));
+    document.map_err(|error| {
+        if values > VALUES_MAX {
+            too_many_values()
+        } else {
+            broken(&error)
+        }
+    })
+}
+
+fn too_many_values() -> Fault {
+    fault(
+        "",
+        "document.too_many_values",
+        format!("Hồ sơ có hơn {VALUES_MAX} giá trị; hãy rút gọn."),
+        format!("the claim has more than {VALUES_MAX} values; shorten it"),
+    )
+}
+
+fn broken(error: &serde_json::Error) -> Fault {
+    let (line, column) = (error.line(), error.column());
+    let (vi, en) = if error.is_eof() {
+        (
+            format!("Tệp JSON bị cắt cụt ở dòng {line}, cột {column}; hãy gửi lại đủ tệp."),
+            format!("the JSON is cut off at line {line}, column {column}; send the whole file"),
+        )
+    } else {
+        let whole = error.to_string();
+        let reason = whole.split(" at line ").next().unwrap_or(&whole);
+        (
+            format!(
+                "JSON sai cú pháp ở dòng {line}, cột {column}; hãy kiểm tra dấu phẩy, dấu ngoặc và dấu nháy tại đó."
+            ),
+            format!("the JSON is broken at line {line}, column {column}: {reason}; mend it there"),
+        )
+    };
+    fault("", "document.json", vi, en)
 }
 
 /// The value at one place of the document. `serde_json::Value` alone would let the last of two
 /// equal members win in silence.
 struct Node<'a> {
     path: &'a mut Vec<String>,
-    twice: &'a mut Vec<String>,
+    values: &'a mut usize,
+    findings: &'a mut Findings,
 }
 
 impl Node<'_> {
-    fn below<E: Error>(&mut self, token: String) -> Result<Node<'_>, E> {
-        if self.path.len() >= DEPTH_MAX {
-            return Err(E::custom(format_args!(
-                "nested deeper than {DEPTH_MAX} levels"
-            )));
-        }
+    fn below(&mut self, token: String) -> Node<'_> {
         self.path.push(token);
-        Ok(Node {
+        Node {
             path: self.path,
-            twice: self.twice,
-        })
+            values: self.values,
+            findings: self.findings,
+        }
+    }
+
+    fn pointer(&self) -> String {
+        let tokens = self.path.iter().map(|token| format!("/{token}"));
+        tokens.collect()
+    }
+
+    /// Tells a fault at this place. A pointer may be long and the faults many, so none is made that is not told.
+    fn refuse(&mut self, code: &str, vi: impl Into<String>, en: impl Into<String>) {
+        if !self.findings.is_full() {
+            let pointer = self.pointer();
+            self.findings.refuse(&pointer, code, vi, en);
+        }
+    }
+
+    /// Whether a list or an object may stand here.
+    fn is_shallow(&mut self) -> bool {
+        let is_shallow = self.path.len() < DEPTH_MAX;
+        if !is_shallow {
+            self.refuse(
+                "document.depth",
+                format!("Lồng sâu quá {DEPTH_MAX} tầng; hãy bỏ bớt tầng."),
+                format!("nested deeper than {DEPTH_MAX} levels; take some out"),
+            );
+        }
+        is_shallow
     }
 }
 
@@ -98,6 +139,10 @@ impl<'de> DeserializeSeed<'de> for Node<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        *self.values += 1;
+        if *self.values > VALUES_MAX {
+            return Err(D::Error::custom("too many values"));
+        }
         deserializer.deserialize_any(self)
     }
 }
@@ -138,9 +183,13 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut access: A) -> Result<Value, A::Error> {
+        if !self.is_shallow() {
+            while access.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(Value::Null);
+        }
         let mut items = Vec::new();
         loop {
-            let node = self.below(items.len().to_string())?;
+            let node = self.below(items.len().to_string());
             let item = access.next_element_seed(node)?;
             self.path.pop();
             match item {
@@ -151,18 +200,31 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut access: A) -> Result<Value, A::Error> {
+        if !self.is_shallow() {
+            while access.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return Ok(Value::Null);
+        }
         let mut members = Map::new();
         while let Some(name) = access.next_key::<String>()? {
             if name.len() > MEMBER_NAME_BYTES_MAX {
-                return Err(A::Error::custom(format_args!(
-                    "a member name is longer than {MEMBER_NAME_BYTES_MAX} bytes"
-                )));
+                self.refuse(
+                    "member.too_long",
+                    format!("Có tên trường dài quá {MEMBER_NAME_BYTES_MAX} byte; hãy bỏ trường đó."),
+                    format!("a member name is longer than {MEMBER_NAME_BYTES_MAX} bytes; remove that member"),
+                );
+                access.next_value::<IgnoredAny>()?;
+                continue;
             }
-            let node = self.below(escape(&name))?;
+            let mut node = self.below(escape(&name));
+            if members.contains_key(&name) {
+                node.refuse(
+                    "member.twice",
+                    "Trường này xuất hiện hai lần trong cùng một đối tượng; hãy chỉ giữ một.",
+                    "this member stands twice in its object; keep only one",
+                );
+            }
             let value = access.next_value_seed(node)?;
-            if members.insert(name, value).is_some() {
-                self.twice.push(format!("/{}", self.path.join("/")));
-            }
+            members.insert(name, value);
             self.path.pop();
         }
         Ok(Value::Object(members))

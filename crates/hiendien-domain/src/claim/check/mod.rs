@@ -2,66 +2,61 @@
 
 mod business;
 mod document;
+mod envelope;
 mod person;
 pub(crate) mod sweep;
 
-use std::str::FromStr;
+use std::ops::RangeInclusive;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde_json::Value;
 
 use super::policy::{self, Policy};
-use super::reader::{Findings, Object};
-use super::{
-    Checked, Claim, Consent, Contact, Dossier, DossierState, Evidence, Origin, PostalAddress,
-    Province, Purpose, identifiers, names, provinces,
-};
+use super::reader::{Findings, Format, Object};
+use super::{Checked, Claim, Purpose, identifiers, names};
 use crate::fault::Faults;
 use crate::lifecycle::Programme;
-use crate::name::{DomainName, LocalPart, MailAddress};
 
-const MAILBOXES_MAX: usize = 5;
-const CONSENTS_MAX: usize = 20;
-
-/// Checks a claim. All faults come back at once; a claim that is too large, is not UTF-8 or is not
-/// JSON gives that one fault.
+/// Checks a claim. All faults come back at once; a claim that is too large, has too many values, is
+/// not UTF-8 or is not JSON gives that one fault.
 pub fn parse(bytes: &[u8]) -> Result<Checked, Faults> {
     let mut findings = Findings::default();
     let document = document::read(bytes, &mut findings).map_err(|fault| Faults(vec![fault]))?;
     let claim =
         Object::new(&document, "", &mut findings).and_then(|object| claim(object, &mut findings));
+    check_bank_consent(&document, &mut findings);
     sweep::sweep(&document, &mut findings);
     match claim {
-        Some(claim) if findings.faults.is_empty() => Ok(Checked {
-            claim,
-            warnings: findings.warnings,
-        }),
+        Some(claim) if findings.faults.is_empty() => {
+            look_again(&claim, &mut findings);
+            Ok(Checked {
+                claim,
+                warnings: findings.warnings,
+            })
+        }
         _ => Err(Faults(findings.faults)),
     }
 }
 
+/// Years in which a day or a moment of a claim may lie; those of a birth among them.
+const YEARS: RangeInclusive<i16> = 1900..=2100;
+
+const DAY: Format = Format {
+    code: "date.format",
+    vi: "Hãy ghi ngày có thật, từ năm 1900 đến 2100, theo dạng `YYYY-MM-DD`, ví dụ `2025-06-01`.",
+    en: "write a day that exists, from 1900 to 2100, as `YYYY-MM-DD`, such as `2025-06-01`",
+};
+
 /// A day in the one form that is taken, `YYYY-MM-DD`.
-struct Day(Date);
-
-impl FromStr for Day {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let parsed: Date = text.parse().map_err(|_| ())?;
-        if parsed.to_string() == text {
-            Ok(Self(parsed))
-        } else {
-            Err(())
-        }
-    }
+fn day(text: &str) -> Option<Date> {
+    let day: Date = text.parse().ok()?;
+    (day.to_string() == text && YEARS.contains(&day.year())).then_some(day)
 }
 
-const DAY_VI: &str = "Hãy ghi ngày có thật theo dạng `YYYY-MM-DD`, ví dụ `2025-06-01`.";
-const DAY_EN: &str = "write a day that exists as `YYYY-MM-DD`, such as `2025-06-01`";
-
 fn date(object: &mut Object<'_>, name: &'static str, findings: &mut Findings) -> Option<Date> {
-    let day: Day = object.parsed(name, "date.format", DAY_VI, DAY_EN, findings)?;
-    Some(day.0)
+    object.formatted(name, &DAY, day, findings)
 }
 
 fn optional_date(
@@ -69,8 +64,47 @@ fn optional_date(
     name: &'static str,
     findings: &mut Findings,
 ) -> Option<Date> {
-    object.optional(name)?;
-    date(object, name, findings)
+    object.optional_formatted(name, &DAY, day, findings)
+}
+
+const MOMENT: Format = Format {
+    code: "moment.format",
+    vi: "Hãy ghi thời điểm theo RFC 3339 có múi giờ, từ năm 1900 đến 2100, ví dụ `2025-06-01T09:00:00+07:00`.",
+    en: "write the moment as RFC 3339 with offset, from 1900 to 2100, such as `2025-06-01T09:00:00+07:00`",
+};
+
+/// A moment as RFC 3339, 5.6 has it. The library takes other forms of ISO 8601 as well, so the shape
+/// is checked here.
+fn instant(text: &str) -> Option<Timestamp> {
+    const SHAPE: &[u8] = b"0000-00-00T00:00:00";
+    let head = text.get(..SHAPE.len())?;
+    let fits = |(byte, shape): (u8, &u8)| match shape {
+        b'0' => byte.is_ascii_digit(),
+        shape => byte.eq_ignore_ascii_case(shape),
+    };
+    let rest = &text[SHAPE.len()..];
+    let zone = match rest.strip_prefix('.') {
+        Some(fraction) => {
+            let zone = fraction.trim_start_matches(|character: char| character.is_ascii_digit());
+            (zone.len() < fraction.len()).then_some(zone)?
+        }
+        None => rest,
+    };
+    if !head.bytes().zip(SHAPE).all(fits) || !is_offset(zone) {
+        return None;
+    }
+    let moment: Timestamp = text.parse().ok()?;
+    let year = moment.to_zoned(TimeZone::UTC).year();
+    YEARS.contains(&year).then_some(moment)
+}
+
+/// `Z` or `+07:00`.
+fn is_offset(text: &str) -> bool {
+    let signed = text.strip_prefix(['+', '-']);
+    let is_signed = signed
+        .and_then(|offset| offset.split_once(':'))
+        .is_some_and(|(hours, minutes)| is_below(hours, 24) && is_below(minutes, 60));
+    is_signed || text.eq_ignore_ascii_case("z")
 }
 
 fn moment(
@@ -78,13 +112,7 @@ fn moment(
     name: &'static str,
     findings: &mut Findings,
 ) -> Option<Timestamp> {
-    object.parsed(
-        name,
-        "moment.format",
-        "Hãy ghi thời điểm theo RFC 3339 có múi giờ, ví dụ `2025-06-01T09:00:00+07:00`.",
-        "write the moment as RFC 3339 with offset, such as `2025-06-01T09:00:00+07:00`",
-        findings,
-    )
+    object.formatted(name, &MOMENT, instant, findings)
 }
 
 /// As people in Viet Nam write a day.
@@ -92,53 +120,73 @@ fn spoken(date: Date) -> String {
     date.strftime("%d/%m/%Y").to_string()
 }
 
-fn all_digits(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit())
+/// The text, where it is so many digits and nothing else.
+fn if_digits(text: &str, length: RangeInclusive<usize>) -> Option<String> {
+    let is_so = length.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_so.then(|| text.to_owned())
 }
 
-fn is_slug(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+/// Whether a text is a number of two digits below a bound.
+fn is_below(text: &str, bound: u8) -> bool {
+    let number = if_digits(text, 2..=2).and_then(|text| text.parse::<u8>().ok());
+    number.is_some_and(|number| number < bound)
+}
+
+/// The text, where it is 1 to 64 of a-z, 0-9 and `-`.
+fn slug(text: &str) -> Option<String> {
+    let is_slug = (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    is_slug.then(|| text.to_owned())
+}
+
+const SCHEMA_VERSION: Format = Format {
+    code: "schema_version.unknown",
+    vi: "Dịch vụ này chỉ nhận phiên bản `claim/v1`; hãy ghi `claim/v1`.",
+    en: "write `claim/v1`, the version this service takes",
+};
+
+const REGISTRAR: Format = Format {
+    code: "registrar.format",
+    vi: "Mã nhà đăng ký gồm 1 đến 64 ký tự a-z, 0-9 và dấu `-`; hãy ghi lại, ví dụ `nha-dang-ky`.",
+    en: "write the registrar's identifier with 1 to 64 of a-z, 0-9 and `-`, such as `my-registrar`",
+};
+
+const REFERENCE: Format = Format {
+    code: "reference.format",
+    vi: "Mã tham chiếu gồm 1 đến 128 ký tự ASCII in được, không có dấu cách và chữ có dấu; hãy ghi lại.",
+    en: "write the reference with 1 to 128 printable ASCII characters, without spaces",
+};
+
+const TEMPLATE: Format = Format {
+    code: "template.format",
+    vi: "Tên mẫu trang gồm 1 đến 64 ký tự a-z, 0-9 và dấu `-`; hãy ghi lại, ví dụ `business`.",
+    en: "write the template's name with 1 to 64 of a-z, 0-9 and `-`, such as `business`",
+};
+
+const PLAN: Format = Format {
+    code: "plan.format",
+    vi: "Mã gói dịch vụ gồm 1 đến 64 ký tự a-z, 0-9 và dấu `-`; hãy ghi lại, ví dụ `goi-co-ban`.",
+    en: "write the plan's name with 1 to 64 of a-z, 0-9 and `-`, such as `basic`",
+};
+
+fn reference(text: &str) -> Option<String> {
+    let is_reference =
+        (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    is_reference.then(|| text.to_owned())
 }
 
 fn claim(mut object: Object<'_>, findings: &mut Findings) -> Option<Claim> {
-    let schema_version = object.text("schema_version", 32, findings);
-    if schema_version
+    let version = |text: &str| (text == "claim/v1").then(|| text.to_owned());
+    let schema_version = object.formatted("schema_version", &SCHEMA_VERSION, version, findings);
+    let registrar = object.formatted("registrar", &REGISTRAR, slug, findings);
+    let reference = object.formatted("reference", &REFERENCE, reference, findings);
+    let programme = programme(&mut object, findings);
+    let written_domain = object.text("domain", 255, findings);
+    let domain = written_domain
         .as_deref()
-        .is_some_and(|version| version != "claim/v1")
-    {
-        findings.refuse(
-            "/schema_version",
-            "schema_version.unknown",
-            "Dịch vụ này chỉ nhận phiên bản `claim/v1`; hãy ghi `claim/v1`.",
-            "write `claim/v1`, the version this service takes",
-        );
-    }
-    let registrar = object.text("registrar", 64, findings);
-    if registrar.as_deref().is_some_and(|text| !is_slug(text)) {
-        findings.refuse(
-            "/registrar",
-            "registrar.format",
-            "Mã nhà đăng ký chỉ gồm a-z, 0-9 và dấu `-`; hãy ghi lại, ví dụ `nha-dang-ky`.",
-            "write the registrar's identifier with a-z, 0-9 and `-` only, such as `my-registrar`",
-        );
-    }
-    let reference = object.text("reference", 128, findings);
-    if reference
-        .as_deref()
-        .is_some_and(|text| !text.bytes().all(|byte| byte.is_ascii_graphic()))
-    {
-        findings.refuse(
-            "/reference",
-            "reference.format",
-            "Mã tham chiếu chỉ gồm ký tự ASCII in được, không có dấu cách và chữ có dấu; hãy ghi lại.",
-            "write the reference with printable ASCII characters only, without spaces",
-        );
-    }
-    let programme: Option<Programme> = object.word("programme", &["biz", "id"], findings);
-    let domain = object
-        .text("domain", 255, findings)
-        .and_then(|text| names::granted(&text, programme, "/domain", findings));
+        .and_then(|text| names::granted(text, programme, "/domain", findings));
     let granted_on = date(&mut object, "granted_on", findings);
     let expires_on = optional_date(&mut object, "expires_on", findings);
     if let (Some(granted), Some(expires)) = (granted_on, expires_on)
@@ -156,53 +204,35 @@ fn claim(mut object: Object<'_>, findings: &mut Findings) -> Option<Claim> {
     let approved_by = object.text("approved_by", 200, findings);
     let evidence = object
         .object("evidence", findings)
-        .and_then(|object| evidence(object, findings));
+        .and_then(|object| envelope::evidence(object, findings));
     let dossier = object
         .optional_object("dossier", findings)
-        .and_then(|object| dossier(object, findings));
-    let template = template(&mut object, findings);
-    let mailboxes = mailboxes(&mut object, findings);
+        .and_then(|object| envelope::dossier(object, findings));
+    let delegation = object
+        .optional_object("delegation", findings)
+        .map(|object| envelope::delegation(object, findings));
+    let plan = object.optional_formatted("plan", &PLAN, slug, findings);
+    let template = object.optional_formatted("template", &TEMPLATE, slug, findings);
+    let locale = envelope::locale(&mut object, findings);
+    let mailboxes = envelope::mailboxes(&mut object, findings);
+    // Also a name that is refused would be the one the address lies under.
+    let meant = written_domain.as_deref().and_then(names::meant);
     let contact = object
         .object("contact", findings)
-        .and_then(|object| contact(object, domain.as_ref(), findings));
+        .and_then(|object| envelope::contact(object, meant.as_ref(), findings));
     let address = object
         .object("address", findings)
-        .and_then(|object| address(object, findings));
+        .and_then(|object| envelope::address(object, findings));
     let origin = object
         .optional_object("origin", findings)
-        .and_then(|object| origin(object, findings));
-    let consents = consents(&mut object, findings);
-
-    let wanted = |of: Programme| programme == Some(of);
-    for (other, member) in [(Programme::Id, "business"), (Programme::Biz, "person")] {
-        if object.optional(member).is_some() && wanted(other) {
-            findings.refuse(
-                &object.at(member),
-                "programme.member",
-                format!("Trường `{member}` không thuộc chương trình `{other}`; hãy bỏ đi, hoặc sửa `programme`."),
-                format!("`{member}` does not belong to programme `{other}`; remove it, or mend `programme`"),
-            );
-        }
-    }
-    let business = if wanted(Programme::Biz) {
-        object.object("business", findings)
-    } else if wanted(Programme::Id) {
-        None
-    } else {
-        object.optional_object("business", findings)
-    }
-    .and_then(|object| business::read(object, granted_on, policy, findings));
-    let person = if wanted(Programme::Id) {
-        object.object("person", findings)
-    } else if wanted(Programme::Biz) {
-        None
-    } else {
-        object.optional_object("person", findings)
-    }
-    .and_then(|object| person::read(object, granted_on, policy, findings));
+        .and_then(|object| envelope::origin(object, findings));
+    let consents = envelope::consents(&mut object, findings);
+    let business = part(&mut object, "business", Programme::Biz, programme, findings)
+        .and_then(|object| business::read(object, granted_on, policy, findings));
+    let person = part(&mut object, "person", Programme::Id, programme, findings)
+        .and_then(|object| person::read(object, granted_on, policy, findings));
     object.finish(findings);
-
-    let claim = Claim {
+    Some(Claim {
         schema_version: schema_version?,
         registrar: registrar?,
         reference: reference?,
@@ -214,7 +244,10 @@ fn claim(mut object: Object<'_>, findings: &mut Findings) -> Option<Claim> {
         approved_by: approved_by?,
         evidence: evidence?,
         dossier,
+        delegation,
+        plan,
         template,
+        locale,
         mailboxes,
         contact: contact?,
         address: address?,
@@ -222,16 +255,90 @@ fn claim(mut object: Object<'_>, findings: &mut Findings) -> Option<Claim> {
         consents,
         business,
         person,
-    };
-    if claim.shows_bank() && !claim.consents_to(Purpose::PublishQr) {
+    })
+}
+
+fn programme(object: &mut Object<'_>, findings: &mut Findings) -> Option<Programme> {
+    if object.optional("programme").is_none() {
         findings.refuse(
-            "/business/profile/bank",
+            "/programme",
+            "missing",
+            "Thiếu trường `programme`; hãy ghi `biz` hoặc `id`. Chưa có trường này thì chưa xét được đợt ưu đãi và phần `business` hoặc `person`.",
+            "the member `programme` is missing; write `biz` or `id`. Without it the policy, and `business` or `person`, cannot be judged in full",
+        );
+        return None;
+    }
+    object.word("programme", &["biz", "id"], findings)
+}
+
+/// The part of a claim that belongs to a programme: required there, refused in the other one, and
+/// read where there is none.
+fn part<'a>(
+    object: &mut Object<'a>,
+    name: &'static str,
+    of: Programme,
+    programme: Option<Programme>,
+    findings: &mut Findings,
+) -> Option<Object<'a>> {
+    match programme {
+        Some(programme) if programme == of => object.object(name, findings),
+        Some(other) => {
+            if object.optional(name).is_some() {
+                findings.refuse(
+                    &object.at(name),
+                    "programme.member",
+                    format!("Trường `{name}` không thuộc chương trình `{other}`; hãy bỏ đi, hoặc sửa `programme`."),
+                    format!("`{name}` does not belong to programme `{other}`; remove it, or mend `programme`"),
+                );
+            }
+            None
+        }
+        None => object.optional_object(name, findings),
+    }
+}
+
+/// An account is shown only where its holder agrees. Judged on the document, so that it is told
+/// together with any other fault, and not where a consent is there but has a fault of its own.
+fn check_bank_consent(document: &Value, findings: &mut Findings) {
+    const BANK: &str = "/business/profile/bank";
+    let consents = document.get("consents").and_then(Value::as_array);
+    let agrees = |consent: &Value| {
+        let is_of_qr = consent
+            .get("purpose")
+            .is_some_and(|purpose| purpose == "publish_qr");
+        is_of_qr && consent.get("given") != Some(&Value::Bool(false))
+    };
+    let is_shown = document.get("programme").is_none_or(|word| word != "id")
+        && document.pointer(BANK).is_some_and(|bank| !bank.is_null());
+    if is_shown && !consents.into_iter().flatten().any(agrees) {
+        findings.refuse(
+            BANK,
             "bank.consent",
-            "Muốn hiện tài khoản ngân hàng, hãy gửi kèm sự đồng ý `publish_qr`; nếu chủ hộ không đồng ý, hãy bỏ `bank`.",
-            "to show a bank account send the consent `publish_qr`; where it is not given, leave `bank` out",
+            "Muốn hiện tài khoản ngân hàng, hãy gửi kèm sự đồng ý `publish_qr`; nếu chủ tài khoản không đồng ý, hãy bỏ `bank`.",
+            "to show a bank account send the consent `publish_qr`; where its holder does not agree, leave `bank` out",
         );
     }
-    Some(claim)
+}
+
+/// What only the whole claim tells, and is not wrong.
+fn look_again(claim: &Claim, findings: &mut Findings) {
+    if claim.consents_to(Purpose::PublishPhone) {
+        return;
+    }
+    let business = claim.business.as_ref();
+    let profile = business.and_then(|business| business.profile.as_ref());
+    let links = profile.map_or(&[][..], |profile| &profile.links);
+    for (index, link) in links.iter().enumerate() {
+        let is_phone = |part: &str| identifiers::phone(part).as_ref() == Some(&claim.contact.phone);
+        if link.url.split(['/', '?', '#', '=', '&']).any(is_phone) {
+            findings.warn(
+                &format!("/business/profile/links/{index}/url"),
+                "link.phone",
+                "Liên kết này cho thấy số điện thoại liên hệ mà chưa có sự đồng ý `publish_phone`; hãy xin sự đồng ý, hoặc dùng liên kết không chứa số.",
+                "this link shows the contact number, for which there is no consent `publish_phone`; obtain it, or use a link without the number",
+            );
+        }
+    }
 }
 
 fn policy(
@@ -260,267 +367,15 @@ fn policy(
             "/granted_on",
             "policy.window",
             format!(
-                "Ngày cấp {} không nằm trong đợt ưu đãi nào; các đợt là: {}. Hãy kiểm tra lại ngày cấp.",
+                "Ngày cấp {} không nằm trong đợt ưu đãi nào; các đợt là: {}. Hãy kiểm tra lại ngày cấp; nếu ngày cấp đúng, tên này phải đăng ký có thu phí, ngoài chương trình.",
                 spoken(granted_on),
                 spans_vi.join("; ")
             ),
             format!(
-                "no policy gives a name free of charge on {granted_on}; there are {}; check the day of the grant",
+                "no policy gives a name free of charge on {granted_on}; there are {}; check the day of the grant; if it is right, the name is registered for a fee, outside of the programme",
                 spans_en.join(", ")
             ),
         );
     }
     found
-}
-
-fn evidence(mut object: Object<'_>, findings: &mut Findings) -> Option<Evidence> {
-    let words = ["ekyc", "digital_signature", "dept_database", "manual"];
-    let method = object.word("method", &words, findings);
-    let verifier = object.text("verifier", 200, findings);
-    let verified_at = moment(&mut object, "verified_at", findings);
-    let reference = object.text("reference", 200, findings);
-    object.finish(findings);
-    Some(Evidence {
-        method: method?,
-        verifier: verifier?,
-        verified_at: verified_at?,
-        reference: reference?,
-    })
-}
-
-fn dossier(mut object: Object<'_>, findings: &mut Findings) -> Option<Dossier> {
-    let state = object.word("state", &["complete", "pending"], findings);
-    let given = object.optional("deadline").is_some();
-    let deadline = optional_date(&mut object, "deadline", findings);
-    if state == Some(DossierState::Pending) && !given {
-        findings.refuse(
-            &object.at("deadline"),
-            "missing",
-            "Hồ sơ còn thiếu giấy tờ (`pending`) thì phải có hạn bổ sung; hãy ghi `deadline`.",
-            "a `pending` dossier has a day by which it is to be complete; add `deadline`",
-        );
-    }
-    object.finish(findings);
-    Some(Dossier {
-        state: state?,
-        deadline,
-    })
-}
-
-fn template(object: &mut Object<'_>, findings: &mut Findings) -> Option<String> {
-    let template = object.optional_text("template", 64, findings)?;
-    if !is_slug(&template) {
-        findings.refuse(
-            "/template",
-            "template.format",
-            "Tên mẫu trang chỉ gồm a-z, 0-9 và dấu `-`; hãy ghi lại, ví dụ `business`.",
-            "write the template's name with a-z, 0-9 and `-` only, such as `business`",
-        );
-    }
-    Some(template)
-}
-
-fn mailboxes(object: &mut Object<'_>, findings: &mut Findings) -> Vec<LocalPart> {
-    let items = object.items("mailboxes", MAILBOXES_MAX, findings);
-    let none = |value: &serde_json::Value| value.as_array().is_some_and(Vec::is_empty);
-    if object.optional("mailboxes").is_none_or(none) {
-        findings.refuse(
-            "/mailboxes",
-            "mailboxes.empty",
-            "Cần ít nhất một hộp thư; hãy ghi, ví dụ, `[\"lienhe\"]`.",
-            "name at least one mailbox, such as `[\"lienhe\"]`",
-        );
-    }
-    let mut mailboxes: Vec<LocalPart> = Vec::new();
-    for (pointer, item) in items {
-        let Some(local) = item
-            .as_str()
-            .and_then(|text| text.parse::<LocalPart>().ok())
-        else {
-            findings.refuse(
-                &pointer,
-                "mailbox.local_part",
-                "Tên hộp thư gồm 1 đến 64 ký tự a-z, 0-9, `.`, `_`, `-`, bắt đầu và kết thúc bằng chữ hoặc số, không có `..`; hãy ghi lại, ví dụ `lienhe`.",
-                "write a mailbox name with 1 to 64 of a-z, 0-9, `.`, `_`, `-`, a letter or digit at both ends and no `..`, such as `lienhe`",
-            );
-            continue;
-        };
-        if policy::reserved_local_parts()
-            .iter()
-            .any(|reserved| reserved == local.as_str())
-        {
-            findings.refuse(
-                &pointer,
-                "mailbox.reserved",
-                format!("`{local}` được giữ cho việc vận hành; hãy chọn tên khác, ví dụ `lienhe`."),
-                format!("`{local}` is reserved for operations; choose another, such as `lienhe`"),
-            );
-        } else if mailboxes.contains(&local) {
-            findings.refuse(
-                &pointer,
-                "mailbox.twice",
-                format!("Hộp thư `{local}` được nêu hai lần; hãy bỏ một."),
-                format!("the mailbox `{local}` stands twice; remove one"),
-            );
-        } else {
-            mailboxes.push(local);
-        }
-    }
-    mailboxes
-}
-
-fn contact(
-    mut object: Object<'_>,
-    domain: Option<&DomainName>,
-    findings: &mut Findings,
-) -> Option<Contact> {
-    let written = object.text("phone", 32, findings);
-    let phone = written.as_deref().and_then(identifiers::phone);
-    if written.is_some() && phone.is_none() {
-        findings.refuse(
-            &object.at("phone"),
-            "phone.format",
-            "Đây không phải số điện thoại Việt Nam; hãy ghi, ví dụ, `0912 345 678` hoặc `024 3555 0100`.",
-            "this is not a Vietnamese number; write it as `0912 345 678` or `+84912345678`",
-        );
-    }
-    let email: Option<MailAddress> = object.parsed(
-        "email",
-        "email.format",
-        "Địa chỉ thư không đúng; hãy ghi theo dạng `ten@nha-cung-cap.vn`.",
-        "this is not a mail address; write it as `name@provider.vn`",
-        findings,
-    );
-    let inside = |email: &MailAddress| -> bool {
-        let host: Result<DomainName, _> = email.domain().parse();
-        matches!((host, domain), (Ok(host), Some(domain)) if host.is_at_or_below(domain))
-    };
-    if email.as_ref().is_some_and(inside) {
-        findings.refuse(
-            &object.at("email"),
-            "email.inside",
-            "Hãy dùng địa chỉ thư đang có ở nơi khác: hộp thư dưới tên miền mới chưa nhận được liên kết đặt mật khẩu của chính nó.",
-            "use an address elsewhere that exists already: a mailbox of the new name cannot receive its own password link",
-        );
-    }
-    object.finish(findings);
-    Some(Contact {
-        phone: phone?,
-        email: email?,
-    })
-}
-
-fn address(mut object: Object<'_>, findings: &mut Findings) -> Option<PostalAddress> {
-    let line = object.text("line", 200, findings);
-    let ward = object.optional_text("ward", 100, findings);
-    let ward_code = object.optional_text("ward_code", 5, findings);
-    if ward_code
-        .as_deref()
-        .is_some_and(|code| code.len() != 5 || !all_digits(code))
-    {
-        findings.refuse(
-            &object.at("ward_code"),
-            "ward_code.format",
-            "Mã phường/xã gồm 5 chữ số; hãy ghi lại, ví dụ `00004`.",
-            "write the ward code with 5 digits, such as `00004`",
-        );
-    }
-    let district_text = object.optional_text("district_text", 100, findings);
-    let province = object
-        .object("province", findings)
-        .and_then(|object| province(object, findings));
-    object.finish(findings);
-    Some(PostalAddress {
-        line: line?,
-        ward,
-        ward_code,
-        district_text,
-        province: province?,
-    })
-}
-
-fn province(mut object: Object<'_>, findings: &mut Findings) -> Option<Province> {
-    let scheme = object.word("scheme", &["gso63", "gso34"], findings);
-    let code = object.text("code", 2, findings);
-    let pointer = object.at("code");
-    object.finish(findings);
-    let province = Province {
-        scheme: scheme?,
-        code: code?,
-    };
-    if provinces::current_name(&province).is_none() {
-        let code = &province.code;
-        findings.refuse(
-            &pointer,
-            "province.unknown",
-            format!("Mã tỉnh `{code}` không có trong bảng mã đã chọn; hãy kiểm tra mã và `scheme` (`gso63`: 63 tỉnh cũ, `gso34`: 34 tỉnh từ 01/07/2025)."),
-            format!("`{code}` is no province of this scheme; check the code, and whether `gso63` (until 2025-06-30) or `gso34` is meant"),
-        );
-        return None;
-    }
-    Some(province)
-}
-
-fn origin(mut object: Object<'_>, findings: &mut Findings) -> Option<Origin> {
-    let words = ["portal", "dept", "union", "support_point"];
-    let channel = object.word("channel", &words, findings);
-    let org_id = object.optional_text("org_id", 64, findings);
-    let support_point_id = object.optional_text("support_point_id", 64, findings);
-    let campaign = object.optional_text("campaign", 64, findings);
-    object.finish(findings);
-    Some(Origin {
-        channel: channel?,
-        org_id,
-        support_point_id,
-        campaign,
-    })
-}
-
-fn consents(object: &mut Object<'_>, findings: &mut Findings) -> Vec<Consent> {
-    let words = [
-        "provision",
-        "directory",
-        "publish_phone",
-        "publish_qr",
-        "statistics",
-    ];
-    let mut consents: Vec<Consent> = Vec::new();
-    for (pointer, item) in object.items("consents", CONSENTS_MAX, findings) {
-        let Some(mut item) = Object::new(item, &pointer, findings) else {
-            continue;
-        };
-        let purpose = item.word("purpose", &words, findings);
-        item.required("given", findings);
-        let given = item.flag("given", findings);
-        let at = moment(&mut item, "at", findings);
-        let text_version = item.text("text_version", 64, findings);
-        item.finish(findings);
-        if purpose == Some(Purpose::Provision) && given == Some(false) {
-            findings.refuse(
-                &format!("{pointer}/given"),
-                "consent.provision",
-                "Chủ thể chưa đồng ý khởi tạo dịch vụ (`provision`); hãy xin sự đồng ý trước khi gửi hồ sơ.",
-                "the subject does not consent to `provision`; obtain the consent before sending the claim",
-            );
-        }
-        if consents.iter().any(|other| Some(other.purpose) == purpose) {
-            findings.refuse(
-                &pointer,
-                "consent.twice",
-                "Mục đích này được nêu hai lần; hãy chỉ giữ sự đồng ý mới nhất.",
-                "this purpose stands twice; keep only the latest consent",
-            );
-        }
-        if let (Some(purpose), Some(given), Some(at), Some(text_version)) =
-            (purpose, given, at, text_version)
-        {
-            consents.push(Consent {
-                purpose,
-                given,
-                at,
-                text_version,
-            });
-        }
-    }
-    consents
 }

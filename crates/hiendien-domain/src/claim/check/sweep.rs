@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::super::identifiers;
+use super::super::identifiers::{self, CitizenId};
 use super::super::reader::{Findings, escape};
 
-/// The owner's own résumé, which has an `image` member by its standard.
-const RESUME: &str = "/person/resume";
+/// What lies in the owner's own résumé, which has an `image` member by its standard.
+const IN_RESUME: &str = "/person/resume/";
 
-/// Where a citizen number may stand.
+/// Where a citizen number may stand, alone.
 const CITIZEN_ID_PLACES: [&str; 3] = [
     "/business/tax_id",
     "/business/registration_no",
@@ -21,7 +21,7 @@ pub(crate) fn sweep(document: &Value, findings: &mut Findings) {
         .iter()
         .filter_map(|pointer| document.pointer(pointer)?.as_str())
         .map(identifiers::digits)
-        .filter(|digits| digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .filter(|digits| CitizenId::of(digits).is_some())
         .collect();
     visit(document, &mut String::new(), &citizen_ids, findings);
 }
@@ -33,7 +33,7 @@ fn visit(value: &Value, pointer: &mut String, citizen_ids: &[String], findings: 
             for (name, member) in members {
                 pointer.push('/');
                 pointer.push_str(&escape(name));
-                if names_an_image(name) && !pointer.starts_with(RESUME) {
+                if names_an_image(name) && !pointer.starts_with(IN_RESUME) {
                     refuse_image(pointer, findings);
                 } else {
                     visit(member, pointer, citizen_ids, findings);
@@ -52,20 +52,24 @@ fn visit(value: &Value, pointer: &mut String, citizen_ids: &[String], findings: 
         Value::String(text) => {
             if holds_a_file(text) {
                 refuse_image(pointer, findings);
-            } else if !CITIZEN_ID_PLACES.contains(&pointer.as_str()) {
-                let bare = identifiers::digits(text);
-                if citizen_ids.iter().any(|id| bare.contains(id)) {
-                    findings.refuse(
-                        pointer,
-                        "text.personal_id",
-                        "Có số định danh cá nhân trong nội dung này; hãy xoá đi để không bị lộ.",
-                        "the personal id stands in this text; remove it, so that it does not become public",
-                    );
-                }
+            } else if shows_a_citizen_id(text, pointer, citizen_ids) {
+                findings.refuse(
+                    pointer,
+                    "text.personal_id",
+                    "Có số định danh cá nhân trong nội dung này; hãy xoá đi để không bị lộ.",
+                    "the personal id stands in this text; remove it, so that it does not become public",
+                );
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// Whether a text holds one of the numbers and is not the number in its own place, where it is masked in print.
+fn shows_a_citizen_id(text: &str, pointer: &str, citizen_ids: &[String]) -> bool {
+    let bare = identifiers::digits(text);
+    let is_in_place = CITIZEN_ID_PLACES.contains(&pointer) && CitizenId::of(&bare).is_some();
+    !is_in_place && citizen_ids.iter().any(|id| bare.contains(id))
 }
 
 fn refuse_image(pointer: &str, findings: &mut Findings) {
@@ -86,14 +90,42 @@ pub(crate) fn names_an_image(name: &str) -> bool {
         .any(|word| WORDS.contains(&word.to_ascii_lowercase().as_str()))
 }
 
-/// Whether a text is or contains a `data:` URL (RFC 2397).
+/// Whether a text is or contains a file: a `data:` URL (RFC 2397), or base64 without one.
 fn holds_a_file(text: &str) -> bool {
-    let text = text.trim_start();
-    let is_data_url = text
-        .get(..5)
-        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
-        && text
+    let lower = text.to_ascii_lowercase();
+    let is_data_url = lower.trim_start().starts_with("data:")
+        && lower
+            .trim_start()
             .split_once(',')
             .is_some_and(|(head, _)| !head.contains(char::is_whitespace));
-    is_data_url || text.contains(";base64,") || text.contains("data:image/")
+    let foreign = |character: char| !is_base64(character);
+    let foreign_but_line_ends =
+        |character: char| !is_base64(character) && !matches!(character, '\r' | '\n');
+    is_data_url
+        || lower.contains(";base64,")
+        || lower.contains("data:image/")
+        || text.split(foreign).any(begins_as_a_file)
+        || text.split(foreign_but_line_ends).any(is_long_and_mixed)
+}
+
+/// The alphabets of RFC 4648, 4 and 5.
+fn is_base64(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '+' | '/' | '-' | '_' | '=')
+}
+
+/// Whether base64 begins as that of a JPEG, PNG, PDF, GIF or WebP file does.
+fn begins_as_a_file(base64: &str) -> bool {
+    const BEGINNINGS: [&str; 6] = ["/9j/", "_9j_", "iVBORw0KGgo", "JVBERi0", "R0lGOD", "UklGR"];
+    base64.len() >= 32
+        && BEGINNINGS
+            .iter()
+            .any(|beginning| base64.starts_with(beginning))
+}
+
+/// Whether base64 is longer than any key or link, and not one letter held down.
+fn is_long_and_mixed(base64: &str) -> bool {
+    base64.len() >= 1000
+        && base64.contains(|character: char| character.is_ascii_lowercase())
+        && base64.contains(|character: char| character.is_ascii_uppercase())
+        && base64.contains(|character: char| character.is_ascii_digit())
 }
