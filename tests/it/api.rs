@@ -1,9 +1,6 @@
 //! The API as registrars meet it: keys, idempotency, problem documents, events.
 
-use std::time::Duration;
-
-use futures_util::StreamExt;
-use integration_tests::lab::{Answer, Lab, variant};
+use integration_tests::lab::{Answer, Api, Lab, variant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -69,6 +66,19 @@ async fn a_registrar_hands_in_a_claim_and_follows_it() {
         .request(Method::PUT, "/v1/keys/x")
         .body("{\"registar\": \"x\"}");
     problem(operator.send(misspelt).await, 422, "invalid_key");
+    let nobody = operator.request(Method::PUT, "/v1/keys/x").body("{}");
+    problem(operator.send(nobody).await, 422, "invalid_key");
+    assert!(
+        !lab.asks(&["key", "add", "x"]).0,
+        "whose key it is must be told"
+    );
+    let wrong = operator.request(Method::DELETE, "/v1/claims");
+    problem(operator.send(wrong).await, 405, "method_not_allowed");
+    problem(
+        operator.get("/v1/presences?limit=many").await,
+        400,
+        "invalid_query",
+    );
 
     // Without an idempotency key nothing is taken; a refusal leaves the key free for the mended claim.
     let claim = variant("student.json", 1);
@@ -85,6 +95,7 @@ async fn a_registrar_hands_in_a_claim_and_follows_it() {
     let mut bad = claim.clone();
     bad["contact"]["phone"] = "12".into();
     bad["mailboxes"] = json!([]);
+    bad["template"] = "khong-co".into();
     let told = problem(
         registrar.submit(bad.to_string(), "a").await,
         422,
@@ -96,7 +107,23 @@ async fn a_registrar_hands_in_a_claim_and_follows_it() {
         .iter()
         .map(|error| &error["pointer"])
         .collect();
-    assert_eq!(errors, ["/mailboxes", "/contact/phone"]);
+    assert_eq!(errors, ["/mailboxes", "/contact/phone", "/template"]);
+    let check = |caller: &Api, claim: &Value| {
+        let request = caller.request(Method::POST, "/v1/claims/check");
+        request.body(claim.to_string())
+    };
+    problem(
+        registrar.send(check(&registrar, &bad)).await,
+        422,
+        "invalid_claim",
+    );
+    problem(
+        other.send(check(&other, &claim)).await,
+        403,
+        "other_registrar",
+    );
+    let (status, _, checked) = registrar.send(check(&registrar, &claim)).await;
+    assert_eq!((status, &checked["name"]), (200, &name.into()));
     let (status, headers, first) = registrar.submit(claim.to_string(), "a").await;
     assert_eq!(status, 202, "{first:#}");
     let operation = first["operation"].as_str().unwrap();
@@ -141,18 +168,7 @@ async fn a_registrar_hands_in_a_claim_and_follows_it() {
 
     // Events: a stream that can be taken up where it was left, and the same as pages.
     let events = format!("/v1/presences/{name}/events");
-    let request = registrar
-        .request(Method::GET, &events)
-        .header("accept", "text/event-stream");
-    let mut stream = request.send().await.unwrap().bytes_stream();
-    let mut text = String::new();
-    tokio::time::timeout(Duration::from_mins(1), async {
-        while !text.contains("event: presence.live") {
-            text += std::str::from_utf8(&stream.next().await.unwrap().unwrap()).unwrap();
-        }
-    })
-    .await
-    .unwrap_or_else(|_| panic!("it never became live:\n{text}"));
+    let (text, _) = registrar.stream(&events, "event: presence.live").await;
     assert!(text.contains("event: step.succeeded"), "{text}");
     let (_, _, page) = registrar.get(&events).await;
     let all = page["events"].as_array().unwrap();
@@ -197,13 +213,36 @@ async fn a_registrar_hands_in_a_claim_and_follows_it() {
     let told = format!("{presence}{ended}{page}");
     for private in [
         "Nguyễn Thị Hường",
-        "987654321",
+        "710000002",
         "2004-03-15",
         "mau-so-1@outside.test",
         "mat-khau/",
     ] {
         assert!(!told.contains(private), "`{private}` leaves: {told}");
     }
+
+    // A service that is asked to end does so, whoever still listens to it.
+    let (_, open) = registrar.stream(&events, "event: presence.live").await;
+    lab.stop("hiendien");
+    drop(open);
+    lab.serve();
+
+    // The command line speaks with a registrar's own key, and what is refused keeps nothing else back.
+    let key_file = lab.state().join("registrar-key");
+    std::fs::write(&key_file, &registrar.key).unwrap();
+    let (bad_file, good_file) = (lab.state().join("bad.json"), lab.state().join("good.json"));
+    std::fs::write(&bad_file, bad.to_string()).unwrap();
+    std::fs::write(&good_file, variant("student.json", 9).to_string()).unwrap();
+    let mut submit = lab.hiendien_elsewhere();
+    submit
+        .args(["--key-file", &key_file.to_string_lossy()])
+        .args(["claim", "submit", "--wait"])
+        .args([&bad_file, &good_file]);
+    let told = submit.output().unwrap();
+    assert!(!told.status.success(), "one of two was refused");
+    let told = String::from_utf8_lossy(&told.stdout);
+    assert!(told.contains("template.unknown"), "{told}");
+    assert!(told.contains("mau-so-9.id.vn: live at"), "{told}");
 
     assert!(lab.asks(&["key", "remove", "nha-dang-ky"]).0);
     problem(registrar.get("/v1/presences").await, 401, "unauthorized");

@@ -258,6 +258,19 @@ async fn work_goes_on_when_the_fault_is_gone() {
     let (_, _, presence) = api.get(&format!("/v1/presences/{name}")).await;
     assert_ne!(presence["state"], "live");
     assert_eq!(presence["revision"], Value::Null);
+    // Why is the operators' to read, and not the registrar's: it names files and hosts.
+    let mut registrar = api.clone();
+    let (made, key) = lab.asks(&["key", "add", "mau", "--registrar", "nha-dang-ky-mau"]);
+    assert!(made, "{key}");
+    registrar.key = key.trim().to_owned();
+    let (_, _, seen) = registrar.get(&format!("/v1/presences/{name}")).await;
+    let (_, _, events) = registrar.get(&format!("/v1/presences/{name}/events")).await;
+    let (_, _, operations) = registrar
+        .get(&format!("/v1/presences/{name}/operations"))
+        .await;
+    let told = format!("{seen}{events}{operations}");
+    assert!(told.contains("did not succeed yet"), "{told}");
+    assert!(!told.contains("engine.sock"), "{told}");
 
     // Meanwhile the disk runs full: nothing more is taken in, with a word to come again.
     disk.fill();

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
@@ -74,16 +76,25 @@ impl Lab {
 
     /// Kills `hiendien serve`, or another server of the stack, without warning.
     pub fn kill(&self, server: &str) {
+        self.end(server, "-KILL");
+    }
+
+    /// Asks a server of the stack to end, and waits until it has.
+    pub fn stop(&self, server: &str) {
+        self.end(server, "-TERM");
+    }
+
+    fn end(&self, server: &str, signal: &str) {
         let pid = std::fs::read_to_string(self.state.join(format!("run/{server}.pid")))
             .unwrap_or_else(|error| panic!("{server} does not run: {error}"));
         let killed = Command::new("kill")
-            .args(["-9", pid.trim()])
+            .args([signal, pid.trim()])
             .status()
             .expect("kill runs");
         assert!(killed.success());
         // Its addresses are free once it is gone.
         let gone = Command::new("timeout")
-            .args(["10", "tail", "-f", "/dev/null"])
+            .args(["15", "tail", "-f", "/dev/null"])
             .arg(format!("--pid={}", pid.trim()))
             .status()
             .expect("tail runs");
@@ -164,6 +175,17 @@ impl Lab {
     }
 }
 
+impl Lab {
+    /// The command line of someone who has a key and the API's address, and no configuration.
+    pub fn hiendien_elsewhere(&self) -> Command {
+        let mut command = Command::new(built("debug", "hiendien"));
+        command
+            .args(["--api", &format!("http://{}:8080", net::address(8))])
+            .stdin(Stdio::null());
+        command
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
         // Whatever came of the test, the addresses must be free for the next; the state of one that
@@ -219,6 +241,32 @@ impl Api {
             .header("idempotency-key", idempotency_key)
             .body(claim.into());
         self.send(request).await
+    }
+
+    /// Opens the stream of events at a path, and gives what it says until it has said `words`.
+    pub async fn stream(
+        &self,
+        path: &str,
+        words: &str,
+    ) -> (String, impl Stream<Item = reqwest::Result<Bytes>>) {
+        let request = self
+            .request(Method::GET, path)
+            .header("accept", "text/event-stream");
+        let mut stream = request
+            .send()
+            .await
+            .expect("the API answers")
+            .bytes_stream();
+        let mut text = String::new();
+        while !text.contains(words) {
+            let next = tokio::time::timeout(Duration::from_mins(1), stream.next()).await;
+            let next = next.unwrap_or_else(|_| panic!("`{words}` never came:\n{text}"));
+            let chunk = next
+                .expect("the stream goes on")
+                .expect("the stream is whole");
+            text += &String::from_utf8_lossy(&chunk);
+        }
+        (text, stream)
     }
 
     /// Waits until the presence of this name is live.

@@ -50,7 +50,9 @@ impl FromRequestParts<ApiState> for Caller {
             .headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer "))
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, key)| key.trim())
             .ok_or_else(|| unauthorized("send your API key as `Authorization: Bearer KEY`"))?;
         let key_hash: [u8; 32] = Sha256::digest(key).into();
         match state.keys.find(&key_hash).await? {

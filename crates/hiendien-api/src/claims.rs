@@ -5,9 +5,11 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hiendien_domain::claim::{self, CLAIM_BYTES_MAX};
+use hiendien_domain::claim::{self, CLAIM_BYTES_MAX, Checked};
+use hiendien_domain::fault::Faults;
 use hiendien_domain::site::hex;
 use hiendien_engine::intake;
+use hiendien_engine::ports::PortError;
 use hiendien_engine::store::IdempotentReply;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -15,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::auth::Caller;
 use crate::presences::seen_presence;
 use crate::wire::{ClaimAccepted, PresenceView};
-use crate::{ApiState, Problem};
+use crate::{ApiState, Problem, template};
 
 /// Longest `Idempotency-Key`, octets.
 const IDEMPOTENCY_KEY_MAX: usize = 255;
@@ -33,13 +35,44 @@ fn body(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
 /// Tells the faults of a claim and stores nothing.
 pub(crate) async fn check(
     State(state): State<ApiState>,
-    _caller: Caller,
+    caller: Caller,
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let _ = &state;
-    let checked = claim::parse(&body(bytes)?)?;
+    let checked = checked(&state, &caller, &body(bytes)?).await?;
     let answer = json!({ "name": checked.claim.domain(), "warnings": checked.warnings });
     Ok(axum::Json(answer).into_response())
+}
+
+/// The claim, if it has no fault and the caller may hand it in.
+async fn checked(state: &ApiState, caller: &Caller, bytes: &Bytes) -> Result<Checked, Problem> {
+    let (bytes, root) = (bytes.clone(), state.templates.clone());
+    // Work on a megabyte, and on files.
+    let checked = tokio::task::spawn_blocking(move || {
+        let fault = template::fault(&root, &bytes);
+        match (claim::parse(&bytes), fault) {
+            (Ok(checked), None) => Ok(checked),
+            (Ok(_), Some(fault)) => Err(Faults(vec![fault])),
+            (Err(Faults(mut faults)), fault) => {
+                faults.extend(fault);
+                Err(Faults(faults))
+            }
+        }
+    });
+    let checked = checked
+        .await
+        .map_err(|error| PortError::transient("checking a claim", error))??;
+    if caller.acts_for(checked.claim.registrar()) {
+        return Ok(checked);
+    }
+    let detail = format!(
+        "this API key does not act for registrar `{}`",
+        checked.claim.registrar()
+    );
+    Err(Problem::new(
+        StatusCode::FORBIDDEN,
+        "other_registrar",
+        detail,
+    ))
 }
 
 /// Takes a claim in: 202 with where to look.
@@ -59,10 +92,15 @@ pub(crate) async fn submit(
             Problem::new(StatusCode::BAD_REQUEST, "idempotency_key_missing", detail)
         })?;
     let fingerprint = hex(&Sha256::digest(&bytes));
+    // A key of the same name that acts for another registrar is another caller.
+    let who = match &caller.0.registrar {
+        Some(registrar) => format!("{}/{registrar}", caller.0.name),
+        None => caller.0.name.clone(),
+    };
     let now = state.clock.now();
     match state
         .idempotency
-        .begin(&caller.0.name, key, &fingerprint, now)
+        .begin(&who, key, &fingerprint, now)
         .await?
     {
         IdempotentReply::Begun => {}
@@ -89,13 +127,13 @@ pub(crate) async fn submit(
             let status = StatusCode::ACCEPTED;
             state
                 .idempotency
-                .finish(&caller.0.name, key, status.as_u16(), &body)
+                .finish(&who, key, status.as_u16(), &body)
                 .await?;
             Ok(accepted_response(status, body))
         }
         Err(problem) => {
             // A refusal changed nothing, so the key stays free for the mended claim.
-            state.idempotency.forget(&caller.0.name, key).await?;
+            state.idempotency.forget(&who, key).await?;
             Err(problem)
         }
     }
@@ -104,21 +142,10 @@ pub(crate) async fn submit(
 async fn take_in(
     state: &ApiState,
     caller: &Caller,
-    bytes: &[u8],
+    bytes: &Bytes,
 ) -> Result<ClaimAccepted, Problem> {
-    let checked = claim::parse(bytes)?;
+    let checked = checked(state, caller, bytes).await?;
     let claim = &checked.claim;
-    if !caller.acts_for(claim.registrar()) {
-        let detail = format!(
-            "this API key does not act for registrar `{}`",
-            claim.registrar()
-        );
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "other_registrar",
-            detail,
-        ));
-    }
     let accepted =
         intake::accept(&*state.intake, &state.platform, claim, state.clock.now()).await?;
     tracing::info!(
@@ -169,6 +196,10 @@ pub(crate) async fn show(
         .claim_presence(id)
         .await?
         .ok_or_else(unknown)?;
-    let presence = seen_presence(&state, &caller, &presence.to_string()).await?;
-    Ok(axum::Json(presence.into()))
+    // Told as an unknown claim: the caller may not learn of the presence.
+    match seen_presence(&state, &caller, &presence.to_string()).await {
+        Ok(presence) => Ok(axum::Json(PresenceView::of(presence, &caller))),
+        Err(problem) if problem.status == StatusCode::NOT_FOUND => Err(unknown()),
+        Err(problem) => Err(problem),
+    }
 }

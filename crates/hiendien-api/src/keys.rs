@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use hiendien_engine::store::ApiKey;
@@ -40,9 +41,12 @@ pub(crate) async fn put(
     State(state): State<ApiState>,
     caller: Caller,
     Path(name): Path<String>,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<KeyView>), Problem> {
     caller.must_be_operator("make API keys")?;
+    let body = body.map_err(|rejection| {
+        Problem::new(rejection.status(), "body_unreadable", rejection.body_text())
+    })?;
     let new: NewKey = serde_json::from_slice(&body).map_err(|error| {
         fault(format!(
             "write the body as `{{\"registrar\": \"my-registrar\"}}`, or `null` for an operator's key: {error}"

@@ -12,16 +12,20 @@ mod operations;
 mod password;
 mod presences;
 mod problem;
+mod request;
+mod server;
+mod template;
 mod wire;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -54,6 +58,10 @@ pub struct ApiState {
     pub idempotency: Arc<dyn IdempotencyKeys>,
     pub password_links: Arc<dyn PasswordLinks>,
     pub mailboxes: Arc<dyn Mailboxes>,
+    /// Directory of the site templates, looked at when a claim names one.
+    pub templates: PathBuf,
+    /// Turns true when the service stops: no more requests are taken, and event streams end.
+    pub stopping: watch::Receiver<bool>,
 }
 
 impl fmt::Debug for ApiState {
@@ -76,8 +84,6 @@ pub enum ApiError {
         #[source]
         source: std::io::Error,
     },
-    #[error("the API stopped")]
-    Serve(#[source] std::io::Error),
 }
 
 /// The API with its socket bound.
@@ -85,6 +91,7 @@ pub enum ApiError {
 pub struct Api {
     listener: TcpListener,
     router: Router,
+    stopping: watch::Receiver<bool>,
 }
 
 impl Api {
@@ -94,25 +101,19 @@ impl Api {
             .map_err(|source| ApiError::Listen { address, source })?;
         Ok(Self {
             listener,
+            stopping: state.stopping.clone(),
             router: router(state),
         })
     }
 
-    /// Serves until `stopping` turns true; requests under way end first.
-    pub async fn run(self, mut stopping: watch::Receiver<bool>) -> Result<(), ApiError> {
-        let stopped = async move {
-            // A sender that is gone stops the API as well.
-            let _ = stopping.wait_for(|stopping| *stopping).await;
-        };
-        axum::serve(self.listener, self.router)
-            .with_graceful_shutdown(stopped)
-            .await
-            .map_err(ApiError::Serve)
+    /// Serves until [`ApiState::stopping`] turns true; requests under way may end first.
+    pub async fn run(self) {
+        server::run(self.listener, self.router, self.stopping).await;
     }
 }
 
 fn router(state: ApiState) -> Router {
-    let bounded = Router::new()
+    Router::new()
         .route("/v1/claims", post(claims::submit))
         .route("/v1/claims/check", post(claims::check))
         .route("/v1/claims/{claim}", get(claims::show))
@@ -125,34 +126,46 @@ fn router(state: ApiState) -> Router {
         .route("/v1/keys/{name}", put(keys::put).delete(keys::remove))
         .route("/mat-khau/{token}", get(password::show).post(password::set))
         .route("/healthz", get(health))
-        .layer(middleware::from_fn(bound_time));
-    Router::new()
         .route("/v1/presences/{presence}/events", get(events::of_presence))
         .route("/v1/events", get(events::all))
-        .merge(bounded)
         .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(bound))
         // One byte more than a claim may have, so that the claim's own fault is what the sender reads.
         .layer(DefaultBodyLimit::max(CLAIM_BYTES_MAX + 1))
         .with_state(state)
 }
 
-async fn bound_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "timeout",
-            "the request took longer than 30 s",
-        )
-        .retryable()
-        .into_response(),
-    }
+/// Bounds the time until an answer begins (an event stream goes on after it), and lets nobody keep it.
+async fn bound(request: Request, next: Next) -> Response {
+    let answered = tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await;
+    let mut response = answered.unwrap_or_else(|_| {
+        let detail = format!(
+            "the request took longer than {} s",
+            REQUEST_TIME_MAX.as_secs()
+        );
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", detail)
+            .retryable()
+            .into_response()
+    });
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// 200 once the store answers.
 async fn health(State(state): State<ApiState>) -> Result<&'static str, Problem> {
     state.directory.events(None, i64::MAX, 1).await?;
     Ok("ok\n")
+}
+
+async fn method_not_allowed() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this path knows other methods: see docs/api.md",
+    )
 }
 
 async fn not_found() -> Problem {

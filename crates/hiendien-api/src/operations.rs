@@ -2,7 +2,9 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hiendien_domain::lifecycle::OperationState;
 use hiendien_engine::operation::Operation;
 
 use crate::auth::Caller;
@@ -27,10 +29,12 @@ async fn seen_operation(
     };
     let id = which.parse().map_err(|_| unknown())?;
     let operation = state.directory.operation(id).await?.ok_or_else(unknown)?;
-    seen_presence(state, caller, &operation.presence.to_string())
-        .await
-        .map_err(|_| unknown())?;
-    Ok(operation)
+    // Told as an unknown operation: the caller may not learn of the presence.
+    match seen_presence(state, caller, &operation.presence.to_string()).await {
+        Ok(_) => Ok(operation),
+        Err(problem) if problem.status == StatusCode::NOT_FOUND => Err(unknown()),
+        Err(problem) => Err(problem),
+    }
 }
 
 pub(crate) async fn list(
@@ -43,7 +47,10 @@ pub(crate) async fn list(
         .directory
         .operations(presence.id, OPERATIONS_MAX)
         .await?;
-    Ok(Json(operations.into_iter().map(Into::into).collect()))
+    let views = operations
+        .into_iter()
+        .map(|operation| OperationView::of(operation, &caller));
+    Ok(Json(views.collect()))
 }
 
 pub(crate) async fn show(
@@ -51,20 +58,38 @@ pub(crate) async fn show(
     caller: Caller,
     Path(which): Path<String>,
 ) -> Result<Json<OperationView>, Problem> {
-    Ok(Json(seen_operation(&state, &caller, &which).await?.into()))
+    let operation = seen_operation(&state, &caller, &which).await?;
+    Ok(Json(OperationView::of(operation, &caller)))
 }
 
 /// Makes a parked or stuck operation due at once; asking for one that runs or has ended changes nothing.
+///
+/// An operation that only waits for its next attempt is the operators' to hurry: the wait may be
+/// what a CA asked for.
 pub(crate) async fn retry(
     State(state): State<ApiState>,
     caller: Caller,
     Path(which): Path<String>,
-) -> Result<(StatusCode, Json<OperationView>), Problem> {
+) -> Result<Response, Problem> {
     let operation = seen_operation(&state, &caller, &which).await?;
+    if operation.state == OperationState::Parked && caller.0.registrar.is_some() {
+        let detail =
+            "the operation waits for its next attempt, `next_run_at`, and goes on by itself";
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "goes_on_by_itself",
+            detail,
+        ));
+    }
     state
         .operations
         .retry(operation.id, state.clock.now())
         .await?;
     let operation = seen_operation(&state, &caller, &which).await?;
-    Ok((StatusCode::ACCEPTED, Json(operation.into())))
+    let headers = [
+        (header::LOCATION, format!("/v1/operations/{}", operation.id)),
+        (header::RETRY_AFTER, "1".to_owned()),
+    ];
+    let view = OperationView::of(operation, &caller);
+    Ok((StatusCode::ACCEPTED, headers, Json(view)).into_response())
 }

@@ -112,8 +112,10 @@ fn form(address: &str, fault: &str) -> String {
 }
 
 fn gone() -> Response {
-    let body = "<p>Liên kết này đã được dùng hoặc đã hết hạn. Hãy đề nghị nhà đăng ký gửi liên kết mới.</p>\
-                <p class=\"en\" lang=\"en\">This link was used or has expired. Ask your registrar for a new one.</p>";
+    let body = "<p>Liên kết này đã được dùng hoặc đã hết hạn. Nếu bạn vừa đặt mật khẩu, mật khẩu đó đã có hiệu lực. \
+                Nếu chưa, hãy liên hệ nhà đăng ký đã cấp tên miền.</p>\
+                <p class=\"en\" lang=\"en\">This link was used or has expired. A password you have just set is in force. \
+                If you have not, ask your registrar.</p>";
     page(StatusCode::GONE, "Liên kết không còn dùng được", body)
 }
 

@@ -1,7 +1,7 @@
 //! Presences out.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use hiendien_domain::ids::PresenceId;
 use hiendien_domain::name::DomainName;
@@ -9,6 +9,7 @@ use hiendien_engine::presence::Presence;
 use serde::Deserialize;
 
 use crate::auth::Caller;
+use crate::request::Query;
 use crate::wire::{PresencePage, PresenceView};
 use crate::{ApiState, Problem};
 
@@ -62,7 +63,10 @@ pub(crate) async fn list(
         .filter(|_| presences.len() == limit)
         .map(|presence| presence.id);
     Ok(Json(PresencePage {
-        presences: presences.into_iter().map(Into::into).collect(),
+        presences: presences
+            .into_iter()
+            .map(|presence| PresenceView::of(presence, &caller))
+            .collect(),
         next,
     }))
 }
@@ -72,5 +76,6 @@ pub(crate) async fn show(
     caller: Caller,
     Path(which): Path<String>,
 ) -> Result<Json<PresenceView>, Problem> {
-    Ok(Json(seen_presence(&state, &caller, &which).await?.into()))
+    let presence = seen_presence(&state, &caller, &which).await?;
+    Ok(Json(PresenceView::of(presence, &caller)))
 }

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use hiendien_domain::fault::{Fault, Faults};
 use hiendien_engine::ports::{ErrorChain, FailureKind, PortError};
 use hiendien_engine::store::AcceptError;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 /// A problem document with our extension members.
@@ -14,7 +14,8 @@ pub struct Problem {
     #[serde(rename = "type")]
     pub kind: String,
     pub title: &'static str,
-    pub status: u16,
+    #[serde(serialize_with = "as_number")]
+    pub status: StatusCode,
     pub detail: String,
     /// Stable word to branch on.
     pub code: &'static str,
@@ -31,7 +32,7 @@ impl Problem {
         Self {
             kind: format!("urn:hiendien:problem:{code}"),
             title: status.canonical_reason().unwrap_or("Problem"),
-            status: status.as_u16(),
+            status,
             detail: detail.into(),
             code,
             retryable: false,
@@ -49,21 +50,40 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        tracing::info!(
+            code = self.code,
+            status = self.status.as_u16(),
+            correlation_id = %self.correlation_id,
+            "a request was refused"
+        );
         let body = serde_json::to_string(&self).unwrap_or_default();
         let mut response = (
-            status,
+            self.status,
             [(header::CONTENT_TYPE, "application/problem+json")],
             body,
         )
             .into_response();
-        if self.retryable {
+        let mut put = |name, value| {
             response
                 .headers_mut()
-                .insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
+                .insert(name, header::HeaderValue::from_static(value))
+        };
+        if self.retryable {
+            put(header::RETRY_AFTER, "5");
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            put(header::WWW_AUTHENTICATE, "Bearer");
         }
         response
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn as_number<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
 }
 
 impl From<Faults> for Problem {
@@ -83,20 +103,21 @@ impl From<Faults> for Problem {
 /// The causes go to our log, not to the caller.
 impl From<PortError> for Problem {
     fn from(error: PortError) -> Self {
-        let problem = Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "a part of the service does not answer at the moment; nothing was lost, try again later",
-        );
+        let problem = match error.kind {
+            FailureKind::Rejected => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "the service cannot do this; its operators find the reason by `correlation_id`",
+            ),
+            FailureKind::Transient { .. } | FailureKind::Misconfigured => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "a part of the service does not answer at the moment; nothing was lost, try again later",
+            )
+            .retryable(),
+        };
         tracing::error!(error = %ErrorChain(&error), correlation_id = %problem.correlation_id, "a request failed");
-        match error.kind {
-            FailureKind::Rejected => Self {
-                status: StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
-                title: "Internal Server Error",
-                ..problem
-            },
-            FailureKind::Transient { .. } | FailureKind::Misconfigured => problem.retryable(),
-        }
+        problem
     }
 }
 

@@ -13,6 +13,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::auth::Caller;
+
 /// The answer to a claim that was taken in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ClaimAccepted {
@@ -35,8 +37,29 @@ pub struct PlaneView {
     pub next_attempt_at: Option<Timestamp>,
 }
 
-impl From<PlaneStatus> for PlaneView {
-    fn from(status: PlaneStatus) -> Self {
+/// Says in place of a chain of causes, which names hosts, files and what other services answered.
+const WITHHELD: &str = "it did not succeed yet; the operators of the platform see why";
+
+/// What a caller may read of why something failed: operators all of it.
+fn reason_for(caller: &Caller, reason: Option<String>) -> Option<String> {
+    match &caller.0.registrar {
+        None => reason,
+        Some(_) => reason.map(|_| WITHHELD.to_owned()),
+    }
+}
+
+/// An event as a caller may read it.
+pub(crate) fn for_caller(mut event: Event, caller: &Caller) -> Event {
+    if let Some(error) = event.detail.get_mut("error")
+        && caller.0.registrar.is_some()
+    {
+        *error = WITHHELD.into();
+    }
+    event
+}
+
+impl PlaneView {
+    fn of(status: PlaneStatus, caller: &Caller) -> Self {
         let PlaneStatus {
             plane,
             state,
@@ -47,7 +70,7 @@ impl From<PlaneStatus> for PlaneView {
         Self {
             plane,
             state,
-            reason,
+            reason: reason_for(caller, reason),
             since,
             next_attempt_at,
         }
@@ -75,8 +98,8 @@ pub struct PresenceView {
     pub operation: OperationId,
 }
 
-impl From<Presence> for PresenceView {
-    fn from(presence: Presence) -> Self {
+impl PresenceView {
+    pub(crate) fn of(presence: Presence, caller: &Caller) -> Self {
         let plan = presence.plan;
         Self {
             id: presence.id,
@@ -93,7 +116,11 @@ impl From<Presence> for PresenceView {
                 .collect(),
             name: plan.name,
             state: presence.state,
-            planes: presence.planes.into_iter().map(Into::into).collect(),
+            planes: presence
+                .planes
+                .into_iter()
+                .map(|plane| PlaneView::of(plane, caller))
+                .collect(),
             template: plan.template,
             revision: presence.revision.map(Into::into),
             created_at: presence.created_at,
@@ -106,7 +133,7 @@ impl From<Presence> for PresenceView {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PresencePage {
     pub presences: Vec<PresenceView>,
-    /// Give it as `after` to read on; absent on the last page.
+    /// Give it as `after` to read on; `null` on the last page.
     pub next: Option<PresenceId>,
 }
 
@@ -122,8 +149,8 @@ pub struct StepView {
     pub next_attempt_at: Option<Timestamp>,
 }
 
-impl From<StepRecord> for StepView {
-    fn from(record: StepRecord) -> Self {
+impl StepView {
+    fn of(record: StepRecord, caller: &Caller) -> Self {
         let StepRecord {
             name,
             state,
@@ -139,7 +166,7 @@ impl From<StepRecord> for StepView {
             state,
             attempt,
             output,
-            error,
+            error: reason_for(caller, error),
             started_at,
             ended_at,
             next_attempt_at,
@@ -155,11 +182,15 @@ pub struct OperationView {
     pub state: OperationState,
     pub created_at: Timestamp,
     pub ended_at: Option<Timestamp>,
+    /// When a parked operation is due again.
+    pub next_run_at: Option<Timestamp>,
+    /// Why it is stuck.
+    pub reason: Option<String>,
     pub steps: Vec<StepView>,
 }
 
-impl From<Operation> for OperationView {
-    fn from(operation: Operation) -> Self {
+impl OperationView {
+    pub(crate) fn of(operation: Operation, caller: &Caller) -> Self {
         Self {
             id: operation.id,
             presence: operation.presence,
@@ -167,7 +198,15 @@ impl From<Operation> for OperationView {
             state: operation.state,
             created_at: operation.created_at,
             ended_at: operation.ended_at,
-            steps: operation.steps.into_iter().map(Into::into).collect(),
+            next_run_at: operation
+                .next_run_at
+                .filter(|_| operation.state == OperationState::Parked),
+            reason: reason_for(caller, operation.reason),
+            steps: operation
+                .steps
+                .into_iter()
+                .map(|step| StepView::of(step, caller))
+                .collect(),
         }
     }
 }
@@ -181,7 +220,8 @@ pub struct EventPage {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
-    /// The registrar the key acts for; `null` for an operator, who sees all.
+    /// The registrar the key acts for; `null`, which must be written, for an operator, who sees all.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub registrar: Option<String>,
 }
 

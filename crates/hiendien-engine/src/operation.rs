@@ -18,6 +18,8 @@ pub struct Operation {
     pub ended_at: Option<Timestamp>,
     /// When a parked operation is due again.
     pub next_run_at: Option<Timestamp>,
+    /// Why it is stuck, in English, for operators.
+    pub reason: Option<String>,
     /// In the order of the verb's definition.
     pub steps: Vec<StepRecord>,
 }
@@ -93,7 +95,8 @@ impl RunEnd {
                 ..
             }
             | Self::Stuck { .. } => Some(PresenceState::NeedsAttention),
-            Self::Parked { .. } | Self::Released => None,
+            Self::Parked { .. } => Some(PresenceState::Provisioning),
+            Self::Released => None,
         }
     }
 }

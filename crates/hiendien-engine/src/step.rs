@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hiendien_domain::ids::OperationId;
 use hiendien_domain::lifecycle::Plane;
+use hiendien_domain::name::MailAddress;
 use hiendien_domain::platform::Platform;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -67,9 +68,9 @@ pub struct StepSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WelcomeFacts {
     pub operation: OperationId,
-    /// Absolute URL of the one-time page.
-    pub password_url: String,
-    pub link_expires_at: Timestamp,
+    /// Each mailbox with the absolute URL of its one-time page.
+    pub password_urls: Vec<(MailAddress, String)>,
+    pub links_expire_at: Timestamp,
 }
 
 /// Writes the letters that people get.

@@ -56,10 +56,15 @@ pub enum AcceptError {
     },
     #[error("`{name}` already has a presence")]
     NameTaken { name: DomainName },
-    #[error("this subject already has the presence its programme grants, `{name}`")]
-    SubjectServed { name: DomainName },
+    /// The name only where the same registrar handed it in: to others it is not theirs to know.
+    #[error("this subject already has the one presence that its programme grants{}", named(name.as_ref()))]
+    SubjectServed { name: Option<DomainName> },
     #[error("could not store the claim")]
     Store(#[source] PortError),
+}
+
+fn named(name: Option<&DomainName>) -> String {
+    name.map(|name| format!(", `{name}`")).unwrap_or_default()
 }
 
 /// Takes claims in.

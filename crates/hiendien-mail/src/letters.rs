@@ -46,29 +46,34 @@ impl Letters for OwnerLetters {
     fn welcome(&self, presence: &Presence, facts: &WelcomeFacts) -> Letter {
         let plan = &presence.plan;
         let name = plan.name.to_unicode();
-        let mailbox = plan.mailboxes[0].at(&plan.name);
         let (imap, smtp) = (self.platform.imap_host(), self.platform.smtp_host());
         let zone = jiff::tz::TimeZone::get("Asia/Ho_Chi_Minh").unwrap_or(jiff::tz::TimeZone::UTC);
         let until = facts
-            .link_expires_at
+            .links_expire_at
             .to_zoned(zone)
             .strftime("%H:%M ngày %d/%m/%Y")
             .to_string();
+        let links: Vec<String> = facts
+            .password_urls
+            .iter()
+            .map(|(mailbox, url)| format!("{mailbox}:\n{url}\n\n"))
+            .collect();
+        let links = links.concat();
         let text = format!(
             "Kính gửi {owner},\n\n\
              Trang web của quý khách đã hoạt động:\nhttps://{host}/\n\n\
-             Hộp thư {mailbox} đã sẵn sàng. Để dùng hộp thư, hãy đặt mật khẩu tại liên kết sau (chỉ dùng được một lần, đến {until}):\n{link}\n\n\
+             Hộp thư đã sẵn sàng. Để dùng hộp thư, hãy đặt mật khẩu tại liên kết sau (mỗi liên kết chỉ dùng được một lần, đến {until}).\n\n\
+             {links}\
              Cài đặt trên điện thoại hoặc máy tính:\n\
              - Nhận thư (IMAP): {imap}, cổng 993, SSL/TLS\n\
              - Gửi thư (SMTP): {smtp}, cổng 465, SSL/TLS\n\
-             - Tên đăng nhập: {mailbox}\n\n\
+             - Tên đăng nhập: địa chỉ hộp thư\n\n\
              Chúng tôi không bao giờ hỏi mật khẩu của quý khách. Nếu cần giúp đỡ, hãy liên hệ nhà đăng ký đã cấp tên miền.\n\n\
              ---\n\n\
-             Your site {name} is live and your mailbox {mailbox} is ready. Set its password at the link above; it works once. \
+             Your site {name} is live and your mailbox is ready. Set its password at the link above; it works once. \
              IMAP: {imap}:993, SMTP: {smtp}:465, both TLS. We never ask for your password.\n",
             owner = plan.owner_name,
             host = plan.name,
-            link = facts.password_url,
         );
         Letter {
             id: format!("welcome-{}", facts.operation),

@@ -14,7 +14,7 @@ use hiendien_domain::content::SiteContent;
 use hiendien_domain::site::{FileTree, SiteFile, SitePathError};
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, context};
 
-pub use template::{ContentKind, Template, TemplateError};
+pub use template::{ContentKind, Template, TemplateError, TemplateManifest, manifest, names};
 
 /// Instructions one page may take; an endless loop ends here.
 const FUEL_PER_PAGE: u64 = 2_000_000;

@@ -81,8 +81,12 @@ fn accept(
         return Ok(Err(AcceptError::NameTaken { name: name.clone() }));
     }
     let served = connection
-        .prepare_cached("SELECT name FROM presence WHERE subject_key = ?1")?
-        .query_and_then([subject], |row| text(row, "name"))?
+        .prepare_cached("SELECT name, registrar FROM presence WHERE subject_key = ?1")?
+        .query_and_then([subject], |row| {
+            let registrar: String = row.get("registrar")?;
+            let name = text(row, "name")?;
+            Ok::<_, StoreError>((registrar == claim.registrar).then_some(name))
+        })?
         .next()
         .transpose()?;
     if let Some(name) = served {

@@ -89,7 +89,7 @@ pub(crate) fn read_operation(
         .collect::<Result<Vec<_>, _>>()?;
     connection
         .prepare_cached(
-            "SELECT id, presence_id, verb, state, created_at, ended_at, due_at FROM operation WHERE id = ?1",
+            "SELECT id, presence_id, verb, state, created_at, ended_at, due_at, reason FROM operation WHERE id = ?1",
         )?
         .query_and_then([id.to_string()], |row| {
             Ok(Operation {
@@ -100,6 +100,7 @@ pub(crate) fn read_operation(
                 created_at: moment(row, "created_at")?,
                 ended_at: optional_moment(row, "ended_at")?,
                 next_run_at: optional_moment(row, "due_at")?,
+                reason: row.get("reason")?,
                 steps: std::mem::take(&mut steps),
             })
         })?

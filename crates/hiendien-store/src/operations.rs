@@ -123,7 +123,8 @@ impl OperationLog for SqliteStore {
                 .ok_or_else(|| StoreError::corrupt("operation.id", "it vanished"))?;
             let presence = read_presence(connection, "id", &operation.presence.to_string())?
                 .ok_or_else(|| StoreError::corrupt("operation.presence_id", "no such presence"))?;
-            if presence.state != PresenceState::Live {
+            // One that needs attention keeps saying so until something has come of this run.
+            if presence.state == PresenceState::Accepted {
                 connection
                     .prepare_cached("UPDATE presence SET state = ?2 WHERE id = ?1")?
                     .execute((presence.id.to_string(), PresenceState::Provisioning.word()))?;
@@ -390,11 +391,11 @@ fn end_run(
         )?
         .execute((operation, state.word(), due_at, ended_at, reason))?;
     if let Some(presence_state) = end.presence_state() {
-        connection
+        let changed = connection
             .prepare_cached(
                 "UPDATE presence
                  SET state = ?2, live_at = CASE WHEN ?3 THEN coalesce(live_at, ?4) ELSE live_at END
-                 WHERE id = ?1",
+                 WHERE id = ?1 AND state <> ?2",
             )?
             .execute((
                 presence,
@@ -402,6 +403,17 @@ fn end_run(
                 presence_state == PresenceState::Live,
                 at,
             ))?;
+        if changed > 0 && presence_state == PresenceState::NeedsAttention {
+            add_event(
+                connection,
+                now,
+                presence,
+                Some(operation),
+                "presence.needs_attention",
+                None,
+                &no_detail(),
+            )?;
+        }
     }
     let (kind, detail) = match end {
         RunEnd::Succeeded => ("operation.succeeded", no_detail()),

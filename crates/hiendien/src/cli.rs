@@ -14,6 +14,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use hiendien_domain::claim;
 use hiendien_domain::ids::OperationId;
+use hiendien_domain::lifecycle::OperationState;
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
@@ -28,8 +29,34 @@ pub(crate) struct Arguments {
     /// The configuration file
     #[arg(long, global = true, default_value = "/etc/hiendien/hiendien.toml")]
     config: PathBuf,
+    /// Speak to the API at this URL; without it to that of the configuration
+    #[arg(long, global = true)]
+    api: Option<String>,
+    /// File with the API key; without it the operator's own
+    #[arg(long, global = true)]
+    key_file: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
+}
+
+impl Arguments {
+    fn config(&self) -> anyhow::Result<Config> {
+        Config::read(&self.config)
+    }
+
+    /// A registrar has a URL and a key, an operator the configuration.
+    fn client(&self) -> anyhow::Result<Client> {
+        if let (Some(api), Some(key_file)) = (&self.api, &self.key_file) {
+            return Client::new(api, key_file);
+        }
+        let config = self.config()?;
+        let api = format!("http://{}", config.api.listen);
+        let key_file = config.operator_key();
+        Client::new(
+            self.api.as_ref().unwrap_or(&api),
+            self.key_file.as_ref().unwrap_or(&key_file),
+        )
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,14 +124,25 @@ enum KeyCommand {
     /// Makes a key and prints it, this once; an earlier key of the same name ends
     Add {
         name: String,
-        /// The registrar the key acts for; without it the key is an operator's and sees all
-        #[arg(long)]
-        registrar: Option<String>,
+        #[command(flatten)]
+        holder: Holder,
     },
     /// Lists the keys, without their secrets
     List,
     /// Ends a key
     Remove { name: String },
+}
+
+/// Whom a key is for.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Holder {
+    /// The registrar the key acts for
+    #[arg(long)]
+    registrar: Option<String>,
+    /// The key is an operator's, who sees all
+    #[arg(long)]
+    operator: bool,
 }
 
 /// Operations
@@ -115,18 +153,17 @@ enum OperationCommand {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let config = || Config::read(&arguments.config);
-    match arguments.command {
+    match &arguments.command {
         Command::Serve { log_json } => {
-            let config = config()?;
-            start_log(log_json);
+            let config = arguments.config()?;
+            start_log(*log_json);
             serve::serve(config).await?;
         }
         Command::Check => {
-            config()?;
+            arguments.config()?;
             println!("`{}` is well formed", arguments.config.display());
         }
-        Command::Claim(ClaimCommand::Check { file }) => return check(&file),
+        Command::Claim(ClaimCommand::Check { file }) => return check(file),
         Command::Claim(ClaimCommand::Schema) => println!("{:#}", claim::schema()),
         Command::Claim(ClaimCommand::Submit {
             files,
@@ -134,39 +171,39 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             timeout,
             json,
         }) => {
-            let client = Client::of(&config()?)?;
             let options = submit::Options {
-                wait,
-                timeout: Duration::from_secs(timeout),
-                json,
+                wait: *wait,
+                timeout: Duration::from_secs(*timeout),
+                json: *json,
             };
-            return submit::submit(&client, &files, &options).await;
+            return submit::submit(&arguments.client()?, files, &options).await;
         }
-        Command::Status { name, json } => status(&Client::of(&config()?)?, &name, json).await?,
+        Command::Status { name, json } => status(&arguments.client()?, name, *json).await?,
         Command::Events { name, json, follow } => {
-            events(&Client::of(&config()?)?, &name, json, follow).await?;
+            events(&arguments.client()?, name, *json, *follow).await?;
         }
-        Command::Doctor { name } => return doctor::examine(&config()?, &name).await,
+        Command::Doctor { name } => return doctor::examine(&arguments.config()?, name).await,
         Command::Operation(OperationCommand::Retry { id }) => {
-            let operation = Client::of(&config()?)?.retry(id).await?;
+            let operation = arguments.client()?.retry(*id).await?;
             println!("operation `{id}` is {}", operation.state);
         }
-        Command::Key(KeyCommand::Add { name, registrar }) => {
-            let made = Client::of(&config()?)?.put_key(&name, registrar).await?;
+        Command::Key(KeyCommand::Add { name, holder }) => {
+            let registrar = holder.registrar.clone();
+            let made = arguments.client()?.put_key(name, registrar).await?;
             println!("{}", made.key.unwrap_or_default());
         }
         Command::Key(KeyCommand::List) => {
-            for key in Client::of(&config()?)?.keys().await? {
+            for key in arguments.client()?.keys().await? {
                 let acts_for = key.registrar.unwrap_or_else(|| "(operator)".to_owned());
                 println!("{:<32} {acts_for}", key.name);
             }
         }
         Command::Key(KeyCommand::Remove { name }) => {
-            Client::of(&config()?)?.remove_key(&name).await?;
+            arguments.client()?.remove_key(name).await?;
         }
         Command::Completions { shell } => {
             clap_complete::generate(
-                shell,
+                *shell,
                 &mut Arguments::command(),
                 "hiendien",
                 &mut io::stdout(),
@@ -243,10 +280,20 @@ async fn status(client: &Client, name: &str, json: bool) -> anyhow::Result<()> {
             plane.state.to_string()
         );
     }
+    let due = operation
+        .next_run_at
+        .map(|at| format!(", goes on at {at}"))
+        .unwrap_or_default();
     println!(
-        "operation {} ({}): {}",
+        "operation {} ({}): {}{due}",
         operation.id, operation.verb, operation.state
     );
+    if operation.state == OperationState::Stuck {
+        println!(
+            "  mend what the step tells, then `hiendien operation retry {}`",
+            operation.id
+        );
+    }
     for step in &operation.steps {
         let error = step
             .error

@@ -1,5 +1,6 @@
 //! Speaks to a running API.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -12,8 +13,6 @@ use reqwest::{Method, RequestBuilder};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
-
-use crate::config::Config;
 
 /// Bound of one request.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,13 +35,12 @@ struct Problem {
 }
 
 impl Client {
-    /// Speaks to the API named in the configuration, as its operator.
-    pub(crate) fn of(config: &Config) -> anyhow::Result<Self> {
-        let path = config.operator_key();
-        let key = std::fs::read_to_string(&path).with_context(|| {
+    /// Speaks to the API at `base` with the key in a file.
+    pub(crate) fn new(base: &str, key_file: &Path) -> anyhow::Result<Self> {
+        let key = std::fs::read_to_string(key_file).with_context(|| {
             format!(
-                "cannot read the API key `{}`: has `hiendien serve` been started?",
-                path.display()
+                "cannot read the API key `{}`; name it with `--key-file`, or start `hiendien serve`, which makes the operator's",
+                key_file.display()
             )
         })?;
         let http = reqwest::Client::builder()
@@ -52,7 +50,7 @@ impl Client {
             .context("cannot make an HTTP client")?;
         Ok(Self {
             http,
-            base: format!("http://{}", config.api.listen),
+            base: base.trim_end_matches('/').to_owned(),
             key: Secret::new(key.trim()),
         })
     }
@@ -71,7 +69,7 @@ impl Client {
             .await
             .with_context(|| {
                 format!(
-                    "the API at `{}` does not answer: is `hiendien serve` running?",
+                    "the API at `{}` does not answer: does `hiendien serve` run there?",
                     self.base
                 )
             })?;

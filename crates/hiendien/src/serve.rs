@@ -88,6 +88,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     );
     let policy_id = MtaStsPolicy::new(&edge_settings).id();
     let edge = Edge::bind(edge_settings, store.clone(), revisions.clone()).await?;
+    let (stop, stopping) = watch::channel(false);
     let api_state = ApiState {
         platform: Arc::clone(&shared_platform),
         clock: Arc::clone(&clock),
@@ -98,10 +99,11 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         idempotency: store.clone(),
         password_links: store.clone(),
         mailboxes: Arc::new(mailboxes.clone()),
+        templates: config.builder.templates.clone(),
+        stopping: stopping.clone(),
     };
     let api = Api::bind(config.api.listen, api_state).await?;
 
-    let (stop, stopping) = watch::channel(false);
     let mut roles = JoinSet::new();
     let stopped = stopping.clone();
     roles.spawn(async move { dns.run(stopped).await.map_err(anyhow::Error::from) });
@@ -114,8 +116,10 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         edge.run(stopped).await;
         Ok(())
     });
-    let stopped = stopping.clone();
-    roles.spawn(async move { api.run(stopped).await.map_err(anyhow::Error::from) });
+    roles.spawn(async move {
+        api.run().await;
+        Ok(())
+    });
 
     platform::write_zone(&config, &*store, &policy_id)
         .await

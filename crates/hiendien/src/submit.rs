@@ -5,7 +5,7 @@
 )]
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -33,34 +33,34 @@ pub(crate) async fn submit(
     options: &Options,
 ) -> anyhow::Result<ExitCode> {
     let mut accepted = Vec::new();
+    let mut code = ExitCode::SUCCESS;
+    // One that is refused keeps no other back.
     for file in files {
-        let bytes =
-            std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
-        let answer = client
-            .submit(bytes)
-            .await
-            .with_context(|| format!("`{}` was not taken", file.display()))?;
-        if !options.json {
-            let before = if answer.repeated {
-                " (handed in before)"
-            } else {
-                ""
-            };
-            println!(
-                "{}: accepted as operation {}{before}",
-                answer.name, answer.operation
-            );
-            for warning in &answer.warnings {
-                println!("  warning: `{}`: {}", warning.pointer, warning.en);
+        match hand_in(client, file).await {
+            Ok(answer) => {
+                if !options.json {
+                    print_accepted(&answer);
+                }
+                accepted.push(answer);
+            }
+            Err(error) => {
+                let refused = format!("`{}` was not taken: {error:#}", file.display());
+                if options.json {
+                    println!("{}", json!({ "file": file, "refused": refused }));
+                } else {
+                    println!("{refused}");
+                }
+                code = ExitCode::FAILURE;
             }
         }
-        accepted.push(answer);
     }
     if !options.wait {
         if options.json {
-            println!("{:#}", json!(accepted));
+            for answer in &accepted {
+                println!("{}", json!(answer));
+            }
         }
-        return Ok(ExitCode::SUCCESS);
+        return Ok(code);
     }
     let bars = (std::io::stdout().is_terminal() && !options.json).then(MultiProgress::new);
     let ended = join_all(
@@ -69,7 +69,6 @@ pub(crate) async fn submit(
             .map(|answer| follow(client, answer, options, bars.as_ref())),
     )
     .await;
-    let mut code = ExitCode::SUCCESS;
     for (answer, ended) in accepted.iter().zip(ended) {
         let (live, presence) = ended?;
         if options.json {
@@ -78,7 +77,7 @@ pub(crate) async fn submit(
             println!("{}: live at https://{}/", answer.name, answer.name);
         } else {
             println!(
-                "{}: not live yet; `hiendien status {}` tells why, and it goes on by itself",
+                "{}: not live yet; `hiendien status {}` tells why and what goes on by itself",
                 answer.name, answer.name
             );
         }
@@ -87,6 +86,26 @@ pub(crate) async fn submit(
         }
     }
     Ok(code)
+}
+
+async fn hand_in(client: &Client, file: &Path) -> anyhow::Result<ClaimAccepted> {
+    let bytes = std::fs::read(file).context("it cannot be read")?;
+    client.submit(bytes).await
+}
+
+fn print_accepted(answer: &ClaimAccepted) {
+    let before = if answer.repeated {
+        " (handed in before)"
+    } else {
+        ""
+    };
+    println!(
+        "{}: accepted as operation {}{before}",
+        answer.name, answer.operation
+    );
+    for warning in &answer.warnings {
+        println!("  warning: `{}`: {}", warning.pointer, warning.en);
+    }
 }
 
 /// Shows the steps until the operation has succeeded or the time is over.
@@ -109,7 +128,13 @@ async fn follow(
     let mut pause = tokio::time::interval(LOOK_EVERY);
     loop {
         pause.tick().await;
-        let operation = client.operation(answer.operation).await?;
+        let late = began.elapsed() > options.timeout;
+        // The service may be started anew meanwhile; the work goes on, and so does the wait.
+        let operation = match client.operation(answer.operation).await {
+            Ok(operation) => operation,
+            Err(error) if late => return Err(error),
+            Err(_) => continue,
+        };
         if let Some(bar) = &bar {
             let done = operation
                 .steps
@@ -126,10 +151,10 @@ async fn follow(
                 .collect();
             bar.set_message(under_way.join(", "));
         } else if !options.json {
-            after = print_events(client, answer, after).await?;
+            after = print_events(client, answer, after).await.unwrap_or(after);
         }
         let live = operation.state == OperationState::Succeeded;
-        if live || operation.state == OperationState::Stuck || began.elapsed() > options.timeout {
+        if live || late || operation.state == OperationState::Stuck {
             if let Some(bar) = &bar {
                 bar.finish();
             }
@@ -159,10 +184,11 @@ async fn print_events(client: &Client, answer: &ClaimAccepted, after: i64) -> an
                     .get("error")
                     .and_then(|error| error.as_str())
                     .unwrap_or_default();
-                println!(
-                    "{}: {step} failed, will be tried again: {error}",
-                    answer.name
-                );
+                let next = match event.detail.get("next_attempt_at") {
+                    Some(at) if !at.is_null() => "will be tried again",
+                    _ => "needs a person",
+                };
+                println!("{}: {step} failed, {next}: {error}", answer.name);
             }
             _ => {}
         }

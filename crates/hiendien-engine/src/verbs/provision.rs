@@ -299,7 +299,28 @@ impl Step for CompleteZone {
     }
 }
 
-/// Writes to the owner, with the link on which the mailbox password is set, and into the mailbox.
+/// Until when links sent now are good: at least half of `password_link_for` from now. Counted in
+/// whole periods from when the operation began, so that a letter that is sent again says the same.
+fn links_expire_at(run: &Run) -> Result<Timestamp, PortError> {
+    let period = run
+        .ports
+        .settings
+        .password_link_for
+        .max(Duration::from_secs(1));
+    let passed = run
+        .ports
+        .clock
+        .now()
+        .duration_since(run.began_at)
+        .unsigned_abs();
+    let periods = (passed + period / 2).as_secs() / period.as_secs() + 1;
+    let periods = u32::try_from(periods).unwrap_or(u32::MAX);
+    run.began_at
+        .checked_add(period.saturating_mul(periods))
+        .map_err(|error| PortError::misconfigured("adding up `password_link_for`", error))
+}
+
+/// Writes to the owner, with the links on which the mailbox passwords are set, and into the mailbox.
 #[derive(Debug)]
 pub struct SendWelcome;
 
@@ -313,20 +334,22 @@ impl Step for SendWelcome {
 
     async fn apply(run: &Run) -> Result<(), PortError> {
         let (ports, plan) = (&run.ports, &run.presence.plan);
-        let expires_at = run
-            .began_at
-            .checked_add(ports.settings.password_link_for)
-            .map_err(|error| PortError::misconfigured("adding up `password_link_for`", error))?;
-        let link = PasswordLink {
-            presence: run.presence.id,
-            address: plan.mailboxes[0].at(&plan.name),
-            expires_at,
-        };
-        let token = ports.password_links.put_link(&link).await?;
+        let expires_at = links_expire_at(run)?;
+        let mut password_urls = Vec::with_capacity(plan.mailboxes.len());
+        for mailbox in &plan.mailboxes {
+            let link = PasswordLink {
+                presence: run.presence.id,
+                address: mailbox.at(&plan.name),
+                expires_at,
+            };
+            let token = ports.password_links.put_link(&link).await?;
+            let url = format!("{}{}", ports.settings.password_url, token.expose());
+            password_urls.push((link.address, url));
+        }
         let facts = WelcomeFacts {
             operation: run.operation,
-            password_url: format!("{}{}", ports.settings.password_url, token.expose()),
-            link_expires_at: expires_at,
+            password_urls,
+            links_expire_at: expires_at,
         };
         ports
             .messages
