@@ -135,12 +135,23 @@ const CI: &[Step] = &[
     ),
 ];
 
+/// Without what `cargo run` tells of this package: build scripts look at it, and would build their
+/// crates anew each time a person and this program take turns.
+fn outside_cargo(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
 fn run(steps: &[Step]) -> anyhow::Result<()> {
     for (name, command) in steps {
         let began = Instant::now();
         println!("== {name}: {}", command.join(" "));
-        let status = Command::new(command[0])
-            .args(&command[1..])
+        let status = outside_cargo(Command::new(command[0]).args(&command[1..]))
             .status()
             .with_context(|| {
                 format!(
