@@ -80,7 +80,8 @@ need_port() {
 
 # ---- processes ------------------------------------------------------------------------------------------
 # A server of a stack carries HIENDIEN_STACK=<state directory> in its environment. That mark finds it when its pid
-# file is lost, and tells it apart from any other process.
+# file is lost, and tells it apart from any other process. A program that writes its title over its environment, as
+# nginx does, loses the mark: start it from a shell that stays.
 
 # stack_pids STATE: the processes that carry the mark of that stack.
 stack_pids() {

@@ -33,17 +33,7 @@ fn script_everywhere(value: &mut Value, but: &[&str]) {
 
 /// What a visitor gets, all pages of the site map among it.
 fn site(lab: &Lab, name: &str) -> String {
-    let get = |path: &str| {
-        output(
-            Command::new("curl")
-                .args(["--silent", "--show-error", "--fail", "--max-time", "10"])
-                .args(["--resolve", &format!("{name}:443:{}", net::address(80))])
-                .arg("--cacert")
-                .arg(lab.state().join("pebble/roots.pem"))
-                .arg(format!("https://{name}{path}")),
-        )
-    };
-    let map = get("/sitemap.xml");
+    let map = lab.page(name, "/sitemap.xml");
     let document = roxmltree::Document::parse(&map).unwrap();
     let pages = document
         .descendants()
@@ -51,7 +41,7 @@ fn site(lab: &Lab, name: &str) -> String {
         .map(|node| node.text().unwrap().to_owned());
     let head = format!("https://{name}");
     pages
-        .map(|url| get(url.strip_prefix(&head).unwrap()))
+        .map(|url| lab.page(name, url.strip_prefix(&head).unwrap()))
         .collect()
 }
 

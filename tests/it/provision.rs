@@ -150,18 +150,6 @@ fn two_claims_end_live_and_a_killed_service_finishes_its_work() {
     assert_eq!(set(link), "410");
 }
 
-/// Gets a page as a visitor does, by the edge's address and the CA's root.
-fn page(lab: &Lab, name: &str) -> String {
-    output(
-        Command::new("curl")
-            .args(["--silent", "--show-error", "--fail", "--max-time", "10"])
-            .args(["--resolve", &format!("{name}:443:{}", net::address(80))])
-            .arg("--cacert")
-            .arg(lab.state().join("pebble/roots.pem"))
-            .arg(format!("https://{name}/")),
-    )
-}
-
 #[test]
 fn every_good_sample_ends_live_and_filled() {
     let lab = Lab::start();
@@ -190,7 +178,7 @@ fn every_good_sample_ends_live_and_filled() {
     for told in live {
         assert_eq!(told["presence"]["state"], "live", "{told:#}");
         let name = told["presence"]["name"].as_str().unwrap();
-        let html = page(&lab, name);
+        let html = lab.page(name, "/");
         for unfilled in ["undefined", "None", "null", "lorem", "Lorem", "{{", "{%"] {
             assert!(
                 !html.contains(unfilled),
@@ -198,7 +186,7 @@ fn every_good_sample_ends_live_and_filled() {
             );
         }
     }
-    let html = page(&lab, "mau-so-1.id.vn").replace("&#x2f;", "/");
+    let html = lab.page("mau-so-1.id.vn", "/").replace("&#x2f;", "/");
     for shown in [
         "/basics/label",
         "/work/0/position",
@@ -276,7 +264,7 @@ fn fifty_claims_survive_ten_kills() {
                 name(number)
             );
             assert!(
-                page(&lab, &name(number)).contains("Mẫu"),
+                lab.page(&name(number), "/").contains("Mẫu"),
                 "{}",
                 name(number)
             );

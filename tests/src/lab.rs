@@ -137,6 +137,18 @@ impl Lab {
         )
     }
 
+    /// Gets a page as a visitor does: by the edge's address, its certificate verified against the CA's roots.
+    pub fn page(&self, name: &str, path: &str) -> String {
+        output(
+            Command::new("curl")
+                .args(["--silent", "--show-error", "--fail", "--max-time", "10"])
+                .args(["--resolve", &format!("{name}:443:{}", net::address(80))])
+                .arg("--cacert")
+                .arg(self.state.join("pebble/roots.pem"))
+                .arg(format!("https://{name}{path}")),
+        )
+    }
+
     /// A client of the API, as its operator.
     pub fn api(&self) -> Api {
         self.api_at(&self.state)

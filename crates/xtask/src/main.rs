@@ -105,6 +105,7 @@ const CI: &[Step] = &[
             "shellcheck",
             "--external-sources",
             ".ci/run",
+            "deploy/apt-quiet",
             "deploy/lab",
             "deploy/lib.sh",
             "deploy/mail/node",

@@ -68,7 +68,29 @@ struct Measured {
     at_once: Times,
 }
 
+/// Ends before anything is measured where the script could not run.
+fn need_packages() -> anyhow::Result<()> {
+    let packages = output(Command::new(SCRIPT).arg("packages"))?;
+    let is_missing = |package: &&str| {
+        let asked = Command::new("dpkg-query")
+            .args(["--status", package])
+            .output();
+        !asked.is_ok_and(|asked| asked.status.success())
+    };
+    let missing: Vec<&str> = packages.lines().filter(is_missing).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "the script needs packages that are missing; install them with\n  deploy/apt-quiet {}\nor measure with `--without-script`",
+        missing.join(" ")
+    )
+}
+
 pub(crate) fn run_bench(settings: &Settings) -> anyhow::Result<()> {
+    if !settings.without_script {
+        need_packages()?;
+    }
     let ours = Stack::new("/var/tmp/hiendien-bench", "127.83.0");
     let theirs = Stack::new("/var/tmp/hiendien-bench-script", "127.84.0");
     println!("Claim to live, {} claims each way", settings.claims);
