@@ -1,8 +1,14 @@
 //! The API as registrars meet it: keys, idempotency, problem documents, events.
 
+use std::time::Duration;
+
+use futures_util::StreamExt;
 use integration_tests::lab::{Answer, Api, Lab, variant};
+use integration_tests::net;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 
 /// Asserts a problem document (RFC 9457) with our members, and returns it.
 fn problem(answer: Answer, status: u16, code: &str) -> Value {
@@ -48,6 +54,7 @@ async fn a_registrar_hands_in_a_claim_and_follows_it() {
     let mut other = operator.clone();
     other.key = printed.trim().to_owned();
     problem(registrar.get("/v1/keys").await, 403, "operators_only");
+    problem(registrar.get("/v1/presences/%ff").await, 404, "not_found");
     problem(registrar.get("/v1/events").await, 403, "operators_only");
     let (_, _, keys) = operator.get("/v1/keys").await;
     assert_eq!(
@@ -222,10 +229,17 @@ async fn a_registrar_hands_in_a_claim_and_follows_it() {
     }
 
     // A service that is asked to end does so, whoever still listens to it.
-    let (_, open) = registrar.stream(&events, "event: presence.live").await;
+    let (_, mut open) = registrar.stream(&events, "event: presence.live").await;
     lab.stop("hiendien");
-    drop(open);
+    while let Some(rest) = open.next().await {
+        rest.expect("the stream comes to its end and is not cut off");
+    }
     lab.serve();
+
+    // A connection that says nothing is not kept for ever.
+    let mut silent = TcpStream::connect((net::address(8), 8080)).await.unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(20), silent.read(&mut [0; 256])).await;
+    closed.expect("the API closes it").unwrap();
 
     // The command line speaks with a registrar's own key, and what is refused keeps nothing else back.
     let key_file = lab.state().join("registrar-key");

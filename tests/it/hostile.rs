@@ -325,6 +325,13 @@ async fn work_goes_on_when_the_fault_is_gone() {
     assert_eq!(String::from_utf8_lossy(&https.stdout), "");
     lab.up("pebble");
     api.live(&name, LIVE_WITHIN).await;
+    let mut dig = Command::new("dig");
+    dig.arg(format!("@{}", net::address(53)))
+        .args(["+short", &format!("_mta-sts.{name}"), "TXT"]);
+    assert!(
+        output(&mut dig).contains("_mta-sts.mail.hiendien.test."),
+        "it is promised once it answers"
+    );
 
     // One revision each, nothing hidden or half-written among them.
     let revisions = lab.state().join("small/revisions");

@@ -53,6 +53,7 @@ impl FromRequestParts<ApiState> for Caller {
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, key)| key.trim())
+            .filter(|key| !key.is_empty())
             .ok_or_else(|| unauthorized("send your API key as `Authorization: Bearer KEY`"))?;
         let key_hash: [u8; 32] = Sha256::digest(key).into();
         match state.keys.find(&key_hash).await? {

@@ -1,8 +1,8 @@
 //! Claims in.
 
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hiendien_domain::claim::{self, CLAIM_BYTES_MAX, Checked};
@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::auth::Caller;
 use crate::presences::seen_presence;
+use crate::request::Path;
 use crate::wire::{ClaimAccepted, PresenceView};
 use crate::{ApiState, Problem, template};
 
@@ -181,7 +182,7 @@ fn accepted_response(status: StatusCode, body: String) -> Response {
 pub(crate) async fn show(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(claim): Path<String>,
+    Path(claim): Path,
 ) -> Result<axum::Json<PresenceView>, Problem> {
     let unknown = || {
         Problem::new(

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::auth::Caller;
 use crate::presences::seen_presence;
-use crate::request::Query;
+use crate::request::{Path, Query};
 use crate::wire::{EventPage, for_caller};
 use crate::{ApiState, Problem};
 
@@ -41,7 +41,7 @@ pub(crate) struct After {
 pub(crate) async fn of_presence(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(which): Path<String>,
+    Path(which): Path,
     Query(query): Query<After>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -128,6 +128,9 @@ impl Follow {
     async fn next(&mut self) -> Option<Event> {
         let mut stopping = self.state.stopping.clone();
         loop {
+            if *stopping.borrow() || Instant::now() >= self.end {
+                return None;
+            }
             if let Some(event) = self.pending.next() {
                 self.after = event.sequence;
                 return Some(for_caller(event, &self.caller));

@@ -2,14 +2,15 @@
 
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use hiendien_engine::store::ApiKey;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::auth::Caller;
+use crate::request::Path;
 use crate::wire::{KeyView, NewKey};
 use crate::{ApiState, Problem};
 
@@ -40,7 +41,7 @@ pub(crate) async fn list(
 pub(crate) async fn put(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<KeyView>), Problem> {
     caller.must_be_operator("make API keys")?;
@@ -85,7 +86,7 @@ pub(crate) async fn put(
 pub(crate) async fn remove(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(name): Path,
 ) -> Result<StatusCode, Problem> {
     caller.must_be_operator("end API keys")?;
     if name == OPERATOR {

@@ -1,7 +1,7 @@
 //! Operations out, and the one thing a person may ask of them.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hiendien_domain::lifecycle::OperationState;
@@ -9,6 +9,7 @@ use hiendien_engine::operation::Operation;
 
 use crate::auth::Caller;
 use crate::presences::seen_presence;
+use crate::request::Path;
 use crate::wire::OperationView;
 use crate::{ApiState, Problem};
 
@@ -40,7 +41,7 @@ async fn seen_operation(
 pub(crate) async fn list(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(which): Path<String>,
+    Path(which): Path,
 ) -> Result<Json<Vec<OperationView>>, Problem> {
     let presence = seen_presence(&state, &caller, &which).await?;
     let operations = state
@@ -56,7 +57,7 @@ pub(crate) async fn list(
 pub(crate) async fn show(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(which): Path<String>,
+    Path(which): Path,
 ) -> Result<Json<OperationView>, Problem> {
     let operation = seen_operation(&state, &caller, &which).await?;
     Ok(Json(OperationView::of(operation, &caller)))
@@ -69,7 +70,7 @@ pub(crate) async fn show(
 pub(crate) async fn retry(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(which): Path<String>,
+    Path(which): Path,
 ) -> Result<Response, Problem> {
     let operation = seen_operation(&state, &caller, &which).await?;
     if operation.state == OperationState::Parked && caller.0.registrar.is_some() {

@@ -1,7 +1,7 @@
 //! Presences out.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use hiendien_domain::ids::PresenceId;
 use hiendien_domain::name::DomainName;
@@ -9,7 +9,7 @@ use hiendien_engine::presence::Presence;
 use serde::Deserialize;
 
 use crate::auth::Caller;
-use crate::request::Query;
+use crate::request::{Path, Query};
 use crate::wire::{PresencePage, PresenceView};
 use crate::{ApiState, Problem};
 
@@ -74,7 +74,7 @@ pub(crate) async fn list(
 pub(crate) async fn show(
     State(state): State<ApiState>,
     caller: Caller,
-    Path(which): Path<String>,
+    Path(which): Path,
 ) -> Result<Json<PresenceView>, Problem> {
     let presence = seen_presence(&state, &caller, &which).await?;
     Ok(Json(PresenceView::of(presence, &caller)))

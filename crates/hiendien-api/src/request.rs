@@ -1,11 +1,27 @@
 //! Parts of a request, with a problem document where one cannot be read.
 
-use axum::extract::{FromRequestParts, Query as AxumQuery};
+use axum::extract::{FromRequestParts, Path as AxumPath, Query as AxumQuery};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use crate::Problem;
+
+/// The named part of a request's path. One that is not text names nothing.
+#[derive(Debug)]
+pub(crate) struct Path(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Path {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let part = AxumPath::from_request_parts(parts, state).await;
+        part.map(|AxumPath(part)| Self(part)).map_err(|_| {
+            let detail = "a part of the path is not UTF-8";
+            Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
+        })
+    }
+}
 
 /// The query of a request, as `T`.
 #[derive(Debug)]

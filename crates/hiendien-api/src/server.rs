@@ -1,11 +1,13 @@
 //! Serves connections with a bound on everything a client can hold open.
+//!
+//! HTTP/1.1 only: what stands in front of it with TLS speaks the newer versions to the world.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
@@ -15,8 +17,8 @@ use tokio::sync::{Semaphore, watch};
 const CONNECTIONS_MAX: usize = 1024;
 /// How long a client may take to send the head of a request.
 const HEADERS_TIME_MAX: Duration = Duration::from_secs(10);
-/// Requests at once on one HTTP/2 connection.
-const STREAMS_MAX: u32 = 64;
+/// The life of a connection; longer than an event stream's, whose reader may have stopped reading.
+const CONNECTION_TIME_MAX: Duration = Duration::from_mins(20);
 /// How long requests under way may take when the service stops.
 const DRAIN: Duration = Duration::from_secs(10);
 /// After a failed accept, which means that file descriptors or memory ran out.
@@ -28,16 +30,10 @@ pub(crate) async fn run(
     router: Router,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let mut server = auto::Builder::new(TokioExecutor::new());
+    let mut server = http1::Builder::new();
     server
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_TIME_MAX);
-    server
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX);
-    let server = Arc::new(server);
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = GracefulShutdown::new();
     loop {
@@ -59,13 +55,15 @@ pub(crate) async fn run(
             }
         };
         let service = TowerToHyperService::new(router.clone());
-        let connection = server
-            .serve_connection(TokioIo::new(stream), service)
-            .into_owned();
+        let connection = server.serve_connection(TokioIo::new(stream), service);
         let connection = connections.watch(connection);
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to the API ended early");
+            match tokio::time::timeout(CONNECTION_TIME_MAX, connection).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "a connection to the API ended early");
+                }
+                Err(_) => tracing::debug!("a connection to the API was cut after its time"),
             }
             drop(slot);
         });

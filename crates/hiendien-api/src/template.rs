@@ -19,8 +19,11 @@ struct Asked {
 
 /// The fault of a claim's `/template`, if it has one. A claim that names none gets its programme's own.
 pub(crate) fn fault(root: &Path, claim: &[u8]) -> Option<Fault> {
+    // Read as the claim's own reader does: a byte order mark and spaces around a word do not matter.
+    let claim = claim.strip_prefix("\u{feff}".as_bytes()).unwrap_or(claim);
     let asked: Asked = serde_json::from_slice(claim).ok()?;
     let (wanted, programme) = (asked.template.as_str()?, asked.programme.as_str()?);
+    let (wanted, programme) = (wanted.trim(), programme.trim());
     let kind = match programme.parse().ok()? {
         Programme::Biz => ContentKind::Business,
         Programme::Id => ContentKind::Cv,

@@ -259,17 +259,27 @@ async fn put_operator_key(
     let path = config.operator_key();
     if !path.exists() {
         let key = format!("op_{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        // Whole or not there at all.
+        let new = path.with_extension("new");
         let mut file = std::fs::OpenOptions::new()
             .write(true)
-            .create_new(true)
+            .create(true)
+            .truncate(true)
             .mode(0o600)
-            .open(&path)
-            .with_context(|| format!("cannot make `{}`", path.display()))?;
-        writeln!(file, "{key}").with_context(|| format!("cannot write `{}`", path.display()))?;
+            .open(&new)
+            .with_context(|| format!("cannot make `{}`", new.display()))?;
+        writeln!(file, "{key}")
+            .and_then(|()| file.sync_all())
+            .and_then(|()| std::fs::rename(&new, &path))
+            .with_context(|| format!("cannot write `{}`", path.display()))?;
     }
     let key = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read `{}`", path.display()))?;
-    let hash: [u8; 32] = Sha256::digest(key.trim()).into();
+    let key = key.trim();
+    if key.is_empty() {
+        bail!("`{}` is empty: remove it and start again", path.display());
+    }
+    let hash: [u8; 32] = Sha256::digest(key).into();
     let operator = ApiKey {
         name: "operator".to_owned(),
         registrar: None,

@@ -70,7 +70,19 @@ pub(crate) async fn submit(
     )
     .await;
     for (answer, ended) in accepted.iter().zip(ended) {
-        let (live, presence) = ended?;
+        let (live, presence) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                let error = format!("{}: not seen to its end: {error:#}", answer.name);
+                if options.json {
+                    println!("{}", json!({ "claim": answer, "error": error }));
+                } else {
+                    println!("{error}");
+                }
+                code = ExitCode::FAILURE;
+                continue;
+            }
+        };
         if options.json {
             println!("{presence}");
         } else if live {

@@ -299,24 +299,15 @@ impl Step for CompleteZone {
     }
 }
 
-/// Until when links sent now are good: at least half of `password_link_for` from now. Counted in
-/// whole periods from when the operation began, so that a letter that is sent again says the same.
+/// Until when links sent now are good: between half and all of `password_link_for` from now. Counted
+/// in halves from when the operation began, so that a letter that is sent again says the same.
 fn links_expire_at(run: &Run) -> Result<Timestamp, PortError> {
-    let period = run
-        .ports
-        .settings
-        .password_link_for
-        .max(Duration::from_secs(1));
-    let passed = run
-        .ports
-        .clock
-        .now()
-        .duration_since(run.began_at)
-        .unsigned_abs();
-    let periods = (passed + period / 2).as_secs() / period.as_secs() + 1;
-    let periods = u32::try_from(periods).unwrap_or(u32::MAX);
+    let half = (run.ports.settings.password_link_for / 2).max(Duration::from_secs(1));
+    let now = run.ports.clock.now();
+    let passed = now.duration_since(run.began_at).unsigned_abs();
+    let halves = u32::try_from(passed.as_secs() / half.as_secs() + 2).unwrap_or(u32::MAX);
     run.began_at
-        .checked_add(period.saturating_mul(periods))
+        .checked_add(half.saturating_mul(halves))
         .map_err(|error| PortError::misconfigured("adding up `password_link_for`", error))
 }
 
