@@ -258,6 +258,7 @@ async fn a_registrar_hands_in_a_claim_and_follows_it() {
     assert!(told.contains("template.unknown"), "{told}");
     assert!(told.contains("mau-so-9.id.vn: live at"), "{told}");
 
+    assert!(!lab.asks(&["key", "remove", "nha-dang-ky?x"]).0);
     assert!(lab.asks(&["key", "remove", "nha-dang-ky"]).0);
     problem(registrar.get("/v1/presences").await, 401, "unauthorized");
 }

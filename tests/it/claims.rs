@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use hiendien_domain::claim::{self, CLAIM_BYTES_MAX};
-use integration_tests::lab::sample;
+use integration_tests::lab::{root, sample};
 use integration_tests::resume;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -261,7 +261,7 @@ fn a_fingerprint_follows_the_content_alone() {
 
 #[test]
 fn the_committed_schema_is_in_step() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/claim-v1.schema.json");
+    let path = root().join("docs/claim-v1.schema.json");
     let committed: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let hint = "regenerate it with `hiendien claim schema > docs/claim-v1.schema.json`";
     assert_eq!(committed, claim::schema(), "{hint}");

@@ -35,6 +35,7 @@ use hiendien_mail::{
     MailProbe, MailProbeSettings, MailboxSettings, OutsideMailbox, SmtpMessages, SmtpSettings,
     SqliteMailboxes, checks,
 };
+use integration_tests::lab::root;
 use integration_tests::net;
 use integration_tests::wait::wait_for;
 use jiff::SignedDuration;
@@ -588,7 +589,7 @@ impl Bed {
 }
 
 fn run_script(verb: &str, state: &Path) -> Result<(), String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/mail/node");
+    let script = root().join("deploy/mail/node");
     let net = net::address(0).to_string();
     let net = net.strip_suffix(".0").unwrap();
     let output = Command::new(script)

@@ -19,6 +19,7 @@ use hiendien_engine::ports::{
 };
 use hiendien_render::{ContentKind, Template, render, template};
 use hiendien_store::revisions::FolderRevisions;
+use integration_tests::lab::root;
 use integration_tests::site::{builder_settings, engine_socket, render_binary, templates};
 use integration_tests::wait::wait_for;
 use roxmltree::{Document, Node};
@@ -596,7 +597,7 @@ async fn a_bad_template_is_rejected_with_its_place_and_leaves_nothing() {
 /// Compiles the program that stands in the renderer's place, static.
 fn hostile_renderer(folder: &Path) -> PathBuf {
     let program = folder.join("hostile-renderer");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("it/hostile_renderer.rs");
+    let source = root().join("tests/it/hostile_renderer.rs");
     let output = Command::new("rustc")
         .args([
             "--edition",

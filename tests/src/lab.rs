@@ -19,10 +19,13 @@ pub struct Lab {
     state: PathBuf,
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the test package lies in the workspace")
+/// The checkout whose tests run, which need not be the one they were built in: two may share a
+/// target directory. Tests are run in their package's directory.
+pub fn root() -> PathBuf {
+    let package = std::env::current_dir().expect("a test has a directory");
+    let root = package.parent();
+    root.expect("the test package lies in the workspace")
+        .to_owned()
 }
 
 /// Directory with what `cargo build` made: beside the running test binary.

@@ -1,19 +1,12 @@
 //! What building sites needs: the container engine, the static render binary, the templates.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use hiendien_container::BuilderSettings;
 
-/// The workspace's root.
-pub fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = here
-        .ancestors()
-        .find(|path| path.join("site-templates").is_dir());
-    root.expect("the tests lie in the workspace").to_owned()
-}
+use crate::lab::root;
 
 pub fn templates() -> PathBuf {
     root().join("site-templates")

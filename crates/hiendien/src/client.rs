@@ -130,13 +130,22 @@ impl Client {
             .await
     }
 
+    /// A name that would change the meaning of the URL must not reach another key.
+    fn key_url(&self, name: &str) -> anyhow::Result<String> {
+        let is_plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if name.is_empty() || !name.bytes().all(is_plain) {
+            bail!("`{name}` is not the name of a key: use 1 to 64 of a-z, 0-9 and `-`");
+        }
+        Ok(format!("{}/v1/keys/{name}", self.base))
+    }
+
     pub(crate) async fn put_key(
         &self,
         name: &str,
         registrar: Option<String>,
     ) -> anyhow::Result<KeyView> {
-        let url = format!("{}/v1/keys/{name}", self.base);
-        let request = self.http.request(Method::PUT, url);
+        let request = self.http.request(Method::PUT, self.key_url(name)?);
         self.send(request.json(&NewKey { registrar })).await
     }
 
@@ -145,8 +154,8 @@ impl Client {
     }
 
     pub(crate) async fn remove_key(&self, name: &str) -> anyhow::Result<()> {
-        let url = format!("{}/v1/keys/{name}", self.base);
-        self.answer(self.http.request(Method::DELETE, url)).await?;
+        let request = self.http.request(Method::DELETE, self.key_url(name)?);
+        self.answer(request).await?;
         Ok(())
     }
 }
