@@ -15,7 +15,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::auth::Caller;
-use crate::presences::seen_presence;
+use crate::presences::seen_presence_or;
 use crate::request::Path;
 use crate::wire::{ClaimAccepted, PresenceView};
 use crate::{ApiState, Problem, template};
@@ -197,10 +197,6 @@ pub(crate) async fn show(
         .claim_presence(id)
         .await?
         .ok_or_else(unknown)?;
-    // Told as an unknown claim: the caller may not learn of the presence.
-    match seen_presence(&state, &caller, &presence.to_string()).await {
-        Ok(presence) => Ok(axum::Json(PresenceView::of(presence, &caller))),
-        Err(problem) if problem.status == StatusCode::NOT_FOUND => Err(unknown()),
-        Err(problem) => Err(problem),
-    }
+    let presence = seen_presence_or(&state, &caller, presence, unknown).await?;
+    Ok(axum::Json(PresenceView::of(presence, &caller)))
 }

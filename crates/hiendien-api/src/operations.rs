@@ -8,7 +8,7 @@ use hiendien_domain::lifecycle::OperationState;
 use hiendien_engine::operation::Operation;
 
 use crate::auth::Caller;
-use crate::presences::seen_presence;
+use crate::presences::{seen_presence, seen_presence_or};
 use crate::request::Path;
 use crate::wire::OperationView;
 use crate::{ApiState, Problem};
@@ -30,12 +30,8 @@ async fn seen_operation(
     };
     let id = which.parse().map_err(|_| unknown())?;
     let operation = state.directory.operation(id).await?.ok_or_else(unknown)?;
-    // Told as an unknown operation: the caller may not learn of the presence.
-    match seen_presence(state, caller, &operation.presence.to_string()).await {
-        Ok(_) => Ok(operation),
-        Err(problem) if problem.status == StatusCode::NOT_FOUND => Err(unknown()),
-        Err(problem) => Err(problem),
-    }
+    seen_presence_or(state, caller, operation.presence, unknown).await?;
+    Ok(operation)
 }
 
 pub(crate) async fn list(

@@ -48,6 +48,21 @@ pub(crate) async fn seen_presence(
         })
 }
 
+/// The presence behind something else that was asked for. Where the caller may not see it the answer
+/// is `unknown`, so that nothing is learnt of the presence; a store that fails is told as such.
+pub(crate) async fn seen_presence_or(
+    state: &ApiState,
+    caller: &Caller,
+    presence: PresenceId,
+    unknown: impl FnOnce() -> Problem,
+) -> Result<Presence, Problem> {
+    let seen = seen_presence(state, caller, &presence.to_string()).await;
+    seen.map_err(|problem| match problem.status {
+        StatusCode::NOT_FOUND => unknown(),
+        _ => problem,
+    })
+}
+
 pub(crate) async fn list(
     State(state): State<ApiState>,
     caller: Caller,
