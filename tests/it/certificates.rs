@@ -16,7 +16,7 @@ use hiendien_engine::ports::{
     Certificate, CertificateOrder, CertificateVault, Certificates as _, Delegation,
     Delegations as _, ErrorChain, FailureKind, PortError, Zones,
 };
-use hiendien_store::SqliteStore;
+use hiendien_store::Store;
 use integration_tests::dns::{Dns, dig};
 use integration_tests::net::address;
 use integration_tests::pebble::{Pebble, verify};
@@ -195,7 +195,7 @@ async fn refused_nonces_are_no_failure() {
 
 /// Does as the store does, and then never answers, from one call on: the process died there.
 struct DyingStore {
-    store: SqliteStore,
+    store: Store,
     calls_left: AtomicUsize,
 }
 
@@ -435,7 +435,7 @@ async fn an_untrusted_ca_is_not_spoken_to() {
 }
 
 /// Adds values that are not the wanted ones, as a name server that lags behind would show.
-struct WrongZones(SqliteStore);
+struct WrongZones(Store);
 
 #[async_trait]
 impl Zones for WrongZones {

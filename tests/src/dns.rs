@@ -17,7 +17,7 @@ use hiendien_domain::platform::{Platform, PlatformHost};
 use hiendien_domain::records::Rrset;
 use hiendien_engine::clock::Clock;
 use hiendien_engine::ports::{MailProof, PortError, Probes, SiteProof, ZoneProof};
-use hiendien_store::{SqliteStore, StoreSettings};
+use hiendien_store::{Place, Store, StoreSettings};
 use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -27,7 +27,7 @@ use crate::net::address;
 /// A server with its store. It stops on `Drop`.
 #[derive(Debug)]
 pub struct Dns {
-    pub store: SqliteStore,
+    pub store: Store,
     pub platform: Arc<Platform>,
     _folder: tempfile::TempDir,
     _stop: watch::Sender<bool>,
@@ -79,10 +79,10 @@ impl Dns {
     pub async fn start(clock: Arc<dyn Clock>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store_settings = StoreSettings {
-            database: folder.path().join("store.db"),
+            place: Place::Sqlite(folder.path().join("store.db")),
             seal_key: folder.path().join("seal.key"),
         };
-        let store = SqliteStore::open(&store_settings, clock).unwrap();
+        let store = Store::open(&store_settings, clock).unwrap();
         let platform = Arc::new(platform());
         let server = DnsServer::bind(&settings(&platform), Arc::new(store.clone()))
             .await

@@ -4,13 +4,13 @@ use async_trait::async_trait;
 use hiendien_domain::ids::PresenceId;
 use hiendien_domain::secret::Secret;
 use hiendien_engine::ports::{Certificate, CertificateOrder, CertificateVault, PortError};
-use rusqlite::{Connection, OptionalExtension, Row};
 
-use crate::SqliteStore;
+use crate::Store;
 use crate::error::StoreError;
 use crate::row::{IntoPort, from_json, moment, to_json};
 use crate::seal::Seal;
 use crate::serving::bump_version;
+use crate::sql::{Connection, Row, params};
 
 fn account_place(directory: &str) -> String {
     format!("acme_account.credentials.{directory}")
@@ -30,10 +30,10 @@ pub(crate) fn certificate(seal: &Seal, row: &Row<'_>) -> Result<Certificate, Sto
     let serial: String = row.get("serial")?;
     let key = seal.open(
         &certificate_place(&presence, &serial),
-        &row.get::<_, Vec<u8>>("key_pem")?,
+        row.bytes("key_pem")?,
     )?;
     Ok(Certificate {
-        names: from_json("certificate.names", &row.get::<_, String>("names")?)?,
+        names: from_json("certificate.names", row.str("names")?)?,
         chain_pem: row.get("chain_pem")?,
         key_pem: Secret::new(key),
         serial,
@@ -43,20 +43,19 @@ pub(crate) fn certificate(seal: &Seal, row: &Row<'_>) -> Result<Certificate, Sto
 }
 
 #[async_trait]
-impl CertificateVault for SqliteStore {
+impl CertificateVault for Store {
     async fn account(&self, directory: &str) -> Result<Option<Secret>, PortError> {
         let directory = directory.to_owned();
         let seal = self.seal.clone();
-        let read = move |connection: &Connection| {
-            let sealed: Option<Vec<u8>> = connection
-                .prepare_cached("SELECT credentials FROM acme_account WHERE directory = ?1")?
-                .query_row([&directory], |row| row.get(0))
-                .optional()?;
-            let open = |sealed: Vec<u8>| {
-                seal.open(&account_place(&directory), &sealed)
-                    .map(Secret::new)
-            };
-            sealed.map(open).transpose()
+        let read = move |connection: &Connection<'_>| {
+            connection.query_first(
+                "SELECT credentials FROM acme_account WHERE directory = ?1",
+                params![&directory],
+                |row| {
+                    seal.open(&account_place(&directory), row.bytes("credentials")?)
+                        .map(Secret::new)
+                },
+            )
         };
         self.database
             .read(read)
@@ -71,11 +70,11 @@ impl CertificateVault for SqliteStore {
             .seal(&account_place(directory), credentials.expose())
             .port(action)?;
         let directory = directory.to_owned();
-        let put = move |connection: &Connection| {
+        let put = move |connection: &Connection<'_>| {
             connection.execute(
                 "INSERT INTO acme_account (directory, credentials) VALUES (?1, ?2)
                  ON CONFLICT (directory) DO UPDATE SET credentials = excluded.credentials",
-                (&directory, &sealed),
+                params![&directory, &sealed],
             )?;
             Ok(())
         };
@@ -84,23 +83,17 @@ impl CertificateVault for SqliteStore {
 
     async fn order(&self, presence: PresenceId) -> Result<Option<CertificateOrder>, PortError> {
         let seal = self.seal.clone();
-        let read = move |connection: &Connection| {
+        let read = move |connection: &Connection<'_>| {
             let presence = presence.to_string();
-            connection
-                .prepare_cached(
-                    "SELECT directory, order_url, names, key_pem FROM certificate_order WHERE presence_id = ?1",
-                )?
-                .query_and_then([&presence], |row| {
-                    let key = seal.open(&order_place(&presence), &row.get::<_, Vec<u8>>("key_pem")?)?;
+            connection.query_first("SELECT directory, order_url, names, key_pem FROM certificate_order WHERE presence_id = ?1", params![&presence], |row| {
+                    let key = seal.open(&order_place(&presence), row.bytes("key_pem")?)?;
                     Ok(CertificateOrder {
                         directory: row.get("directory")?,
                         order_url: row.get("order_url")?,
                         key_pem: Secret::new(key),
-                        names: from_json("certificate_order.names", &row.get::<_, String>("names")?)?,
+                        names: from_json("certificate_order.names", row.str("names")?)?,
                     })
-                })?
-                .next()
-                .transpose()
+                })
         };
         self.database
             .read(read)
@@ -120,31 +113,27 @@ impl CertificateVault for SqliteStore {
             .seal(&order_place(&presence), order.key_pem.expose())
             .port(action)?;
         let order = order.clone();
-        let put = move |connection: &Connection| {
-            connection
-                .prepare_cached(
-                    "INSERT INTO certificate_order (presence_id, directory, order_url, names, key_pem)
+        let put = move |connection: &Connection<'_>| {
+            connection.execute("INSERT INTO certificate_order (presence_id, directory, order_url, names, key_pem)
                      VALUES (?1, ?2, ?3, ?4, ?5)
                      ON CONFLICT (presence_id) DO UPDATE SET directory = excluded.directory,
-                         order_url = excluded.order_url, names = excluded.names, key_pem = excluded.key_pem",
-                )?
-                .execute((
+                         order_url = excluded.order_url, names = excluded.names, key_pem = excluded.key_pem", params![
                     &presence,
                     &order.directory,
                     &order.order_url,
-                    to_json("certificate_order.names", &order.names)?,
+                    &to_json("certificate_order.names", &order.names)?,
                     &sealed,
-                ))?;
+                ])?;
             Ok(())
         };
         self.database.write(put).await.port(action)
     }
 
     async fn remove_order(&self, presence: PresenceId) -> Result<(), PortError> {
-        let remove = move |connection: &Connection| {
+        let remove = move |connection: &Connection<'_>| {
             connection.execute(
                 "DELETE FROM certificate_order WHERE presence_id = ?1",
-                [presence.to_string()],
+                params![&presence.to_string()],
             )?;
             Ok(())
         };
@@ -156,15 +145,13 @@ impl CertificateVault for SqliteStore {
 
     async fn certificate(&self, presence: PresenceId) -> Result<Option<Certificate>, PortError> {
         let seal = self.seal.clone();
-        let read = move |connection: &Connection| {
-            connection
-                .prepare_cached(
-                    "SELECT presence_id, serial, names, chain_pem, key_pem, not_before, not_after
-                     FROM certificate WHERE presence_id = ?1 ORDER BY id DESC LIMIT 1",
-                )?
-                .query_and_then([presence.to_string()], |row| certificate(&seal, row))?
-                .next()
-                .transpose()
+        let read = move |connection: &Connection<'_>| {
+            connection.query_first(
+                "SELECT presence_id, serial, names, chain_pem, key_pem, not_before, not_after
+                 FROM certificate WHERE presence_id = ?1 ORDER BY id DESC LIMIT 1",
+                params![&presence.to_string()],
+                |row| certificate(&seal, row),
+            )
         };
         self.database
             .read(read)
@@ -185,38 +172,34 @@ impl CertificateVault for SqliteStore {
             .seal(&place, certificate.key_pem.expose())
             .port(action)?;
         let certificate = certificate.clone();
-        let put = move |connection: &Connection| {
-            connection
-                .prepare_cached(
-                    "INSERT INTO certificate (presence_id, serial, names, chain_pem, key_pem, not_before, not_after)
+        let put = move |connection: &Connection<'_>| {
+            connection.execute("INSERT INTO certificate (presence_id, serial, names, chain_pem, key_pem, not_before, not_after)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                     ON CONFLICT (presence_id, serial) DO NOTHING",
-                )?
-                .execute((
+                     ON CONFLICT (presence_id, serial) DO NOTHING", params![
                     &presence,
                     &certificate.serial,
-                    to_json("certificate.names", &certificate.names)?,
+                    &to_json("certificate.names", &certificate.names)?,
                     &certificate.chain_pem,
                     &sealed,
                     certificate.not_before.as_millisecond(),
                     certificate.not_after.as_millisecond(),
-                ))?;
-            let id: i64 = connection
-                .prepare_cached(
-                    "SELECT id FROM certificate WHERE presence_id = ?1 AND serial = ?2",
-                )?
-                .query_row((&presence, &certificate.serial), |row| row.get(0))?;
+                ])?;
+            let id: i64 = connection.query_one(
+                "SELECT id FROM certificate WHERE presence_id = ?1 AND serial = ?2",
+                params![&presence, &certificate.serial],
+                |row| row.get("id"),
+            )?;
             for name in &certificate.names {
-                connection
-                    .prepare_cached(
-                        "INSERT INTO certificate_host (host, certificate_id) VALUES (?1, ?2)
-                         ON CONFLICT (host) DO UPDATE SET certificate_id = excluded.certificate_id",
-                    )?
-                    .execute((name.as_str(), id))?;
+                connection.execute(
+                    "INSERT INTO certificate_host (host, certificate_id) VALUES (?1, ?2)
+                     ON CONFLICT (host) DO UPDATE SET certificate_id = excluded.certificate_id",
+                    params![name.as_str(), id],
+                )?;
             }
-            connection
-                .prepare_cached("DELETE FROM certificate_order WHERE presence_id = ?1")?
-                .execute([&presence])?;
+            connection.execute(
+                "DELETE FROM certificate_order WHERE presence_id = ?1",
+                params![&presence],
+            )?;
             bump_version(connection)
         };
         self.database.write(put).await.port(action)

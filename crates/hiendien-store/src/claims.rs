@@ -6,15 +6,15 @@ use hiendien_domain::lifecycle::{
 };
 use hiendien_engine::store::{AcceptError, Accepted, Intake, NewClaim};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension};
 use serde_json::json;
 
-use crate::SqliteStore;
+use crate::Store;
 use crate::error::StoreError;
 use crate::row::{add_event, text, to_json};
+use crate::sql::{Connection, params};
 
 #[async_trait]
-impl Intake for SqliteStore {
+impl Intake for Store {
     async fn accept(&self, claim: NewClaim, now: Timestamp) -> Result<Accepted, AcceptError> {
         let document = self
             .seal
@@ -38,28 +38,26 @@ fn place(claim: &hiendien_domain::ids::ClaimId) -> String {
 }
 
 fn accept(
-    connection: &Connection,
+    connection: &Connection<'_>,
     claim: &NewClaim,
     document: &[u8],
     subject: &str,
     now: Timestamp,
 ) -> Result<Result<Accepted, AcceptError>, StoreError> {
-    let earlier = connection
-        .prepare_cached(
-            "SELECT id, presence_id, operation_id, fingerprint FROM claim
-             WHERE registrar = ?1 AND reference = ?2",
-        )?
-        .query_and_then((&claim.registrar, &claim.reference), |row| {
+    let earlier = connection.query_first(
+        "SELECT id, presence_id, operation_id, fingerprint FROM claim
+         WHERE registrar = ?1 AND reference = ?2",
+        params![&claim.registrar, &claim.reference],
+        |row| {
             let accepted = Accepted {
                 claim: text(row, "id")?,
                 presence: text(row, "presence_id")?,
                 operation: text(row, "operation_id")?,
                 repeated: true,
             };
-            Ok::<_, StoreError>((accepted, row.get::<_, String>("fingerprint")?))
-        })?
-        .next()
-        .transpose()?;
+            Ok((accepted, row.get::<String>("fingerprint")?))
+        },
+    )?;
     if let Some((accepted, fingerprint)) = earlier {
         return Ok(if fingerprint == claim.fingerprint {
             Ok(accepted)
@@ -73,22 +71,23 @@ fn accept(
     }
 
     let name = &claim.plan.name;
-    let taken: Option<i64> = connection
-        .prepare_cached("SELECT 1 FROM presence WHERE name = ?1")?
-        .query_row([name.as_str()], |row| row.get(0))
-        .optional()?;
+    let taken = connection.query_first(
+        "SELECT id FROM presence WHERE name = ?1",
+        params![name.as_str()],
+        |_| Ok(()),
+    )?;
     if taken.is_some() {
         return Ok(Err(AcceptError::NameTaken { name: name.clone() }));
     }
-    let served = connection
-        .prepare_cached("SELECT name, registrar FROM presence WHERE subject_key = ?1")?
-        .query_and_then([subject], |row| {
+    let served = connection.query_first(
+        "SELECT name, registrar FROM presence WHERE subject_key = ?1",
+        params![subject],
+        |row| {
             let registrar: String = row.get("registrar")?;
             let name = text(row, "name")?;
-            Ok::<_, StoreError>((registrar == claim.registrar).then_some(name))
-        })?
-        .next()
-        .transpose()?;
+            Ok((registrar == claim.registrar).then_some(name))
+        },
+    )?;
     if let Some(name) = served {
         return Ok(Err(AcceptError::SubjectServed { name }));
     }
@@ -99,13 +98,11 @@ fn accept(
         claim.operation.to_string(),
     );
     let at = now.as_millisecond();
-    connection
-        .prepare_cached(
-            "INSERT INTO claim (id, presence_id, operation_id, registrar, reference, fingerprint,
-                 document, received_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute((
+    connection.execute(
+        "INSERT INTO claim (id, presence_id, operation_id, registrar, reference, fingerprint,
+             document, received_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
             &claim_id,
             &presence,
             &operation,
@@ -114,14 +111,13 @@ fn accept(
             &claim.fingerprint,
             document,
             at,
-        ))?;
-    connection
-        .prepare_cached(
-            "INSERT INTO presence (id, claim_id, registrar, reference, name, subject_key, state, plan,
-                 created_at, operation_id)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        )?
-        .execute((
+        ],
+    )?;
+    connection.execute(
+        "INSERT INTO presence (id, claim_id, registrar, reference, name, subject_key, state, plan,
+             created_at, operation_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
             &presence,
             &claim_id,
             &claim.registrar,
@@ -129,35 +125,33 @@ fn accept(
             name.as_str(),
             subject,
             PresenceState::Accepted.word(),
-            to_json("presence.plan", &claim.plan)?,
+            &to_json("presence.plan", &claim.plan)?,
             at,
             &operation,
-        ))?;
+        ],
+    )?;
     for plane in Plane::ALL {
-        connection
-            .prepare_cached(
-                "INSERT INTO plane (presence_id, plane, state, since) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute((&presence, plane.word(), PlaneState::Pending.word(), at))?;
+        connection.execute(
+            "INSERT INTO plane (presence_id, plane, state, since) VALUES (?1, ?2, ?3, ?4)",
+            params![&presence, plane.word(), PlaneState::Pending.word(), at],
+        )?;
     }
-    connection
-        .prepare_cached(
-            "INSERT INTO operation (id, presence_id, verb, state, created_at, due_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
-        )?
-        .execute((
+    connection.execute(
+        "INSERT INTO operation (id, presence_id, verb, state, created_at, due_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
+        params![
             &operation,
             &presence,
             Verb::Provision.word(),
             OperationState::Queued.word(),
             at,
-        ))?;
+        ],
+    )?;
     for (position, step) in (0i64..).zip(&claim.steps) {
-        connection
-            .prepare_cached(
-                "INSERT INTO step (operation_id, name, position, state) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute((&operation, step, position, StepState::Pending.word()))?;
+        connection.execute(
+            "INSERT INTO step (operation_id, name, position, state) VALUES (?1, ?2, ?3, ?4)",
+            params![&operation, *step, position, StepState::Pending.word()],
+        )?;
     }
     let detail =
         json!({ "name": name, "registrar": claim.registrar, "reference": claim.reference });
@@ -170,6 +164,7 @@ fn accept(
         None,
         &detail,
     )?;
+    connection.announce();
     Ok(Ok(Accepted {
         claim: claim.claim,
         presence: claim.presence,

@@ -1,219 +1,103 @@
-//! One writer thread with group commit, and a pool of readers.
+//! The one database behind the store, of either kind. What is above this module knows of none.
 
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::thread;
-use std::time::Duration;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
 use crate::error::StoreError;
-use crate::migrations::migrate;
+use crate::migrations::check_postgres;
+use crate::sql::Connection;
+use crate::sql::postgres::{self, PostgresDatabase, PostgresSettings, Server};
+use crate::sql::sqlite::SqliteDatabase;
 
-/// Writes waiting for the writer; a caller beyond that waits.
-const QUEUE_MAX: usize = 1024;
-/// Writes that share one transaction.
-const BATCH_MAX: usize = 256;
-/// Idle read connections kept.
-const READERS_MAX: usize = 8;
-/// How long SQLite waits for a lock held by another process, such as a backup.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Where the rows are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A file of this process alone.
+    Sqlite(PathBuf),
+    /// A server that many processes share.
+    Postgres(PostgresSettings),
+}
 
-/// A write: changes rows inside a savepoint, then gets told whether the commit held.
-type Write = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Reply + Send>;
-type Reply = Box<dyn FnOnce(Option<StoreError>) + Send>;
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(formatter, "{}", path.display()),
+            Self::Postgres(settings) => formatter.write_str(&postgres::place(settings)),
+        }
+    }
+}
 
-pub(crate) struct Database {
-    path: PathBuf,
-    writes: mpsc::Sender<Write>,
-    readers: Mutex<Vec<Connection>>,
-    committed: watch::Sender<u64>,
+pub(crate) enum Database {
+    Sqlite(Arc<SqliteDatabase>),
+    Postgres(PostgresDatabase),
 }
 
 impl Database {
-    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut connection = Connection::open(path)?;
-        configure(&connection)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        migrate(&mut connection, path)?;
-        let (writes, queue) = mpsc::channel(QUEUE_MAX);
-        let (committed, _) = watch::channel(0);
-        let (thread_path, thread_committed) = (path.to_owned(), committed.clone());
-        thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || write_batches(&connection, &thread_path, queue, &thread_committed))
-            .map_err(|source| StoreError::File {
-                action: "start the writer of",
-                path: path.to_owned(),
-                source,
-            })?;
-        Ok(Self {
-            path: path.to_owned(),
-            writes,
-            readers: Mutex::default(),
-            committed,
-        })
+    /// Opens the database. A file is made where there is none and brought to the newest schema; a
+    /// server's is not touched, and has to have the schema this program knows.
+    pub(crate) fn open(place: &Place) -> Result<Self, StoreError> {
+        match place {
+            Place::Sqlite(path) => Ok(Self::Sqlite(Arc::new(SqliteDatabase::open(path)?))),
+            Place::Postgres(settings) => {
+                let session = Server::new(settings)?.connect()?;
+                check_postgres(&session, place)?;
+                Ok(Self::Postgres(PostgresDatabase::start(settings, session)?))
+            }
+        }
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Moves on with every commit.
+    /// Moves on with every commit of this process, and with what others announce. A hint: a
+    /// commit of another process may go by without one.
     pub(crate) fn committed(&self) -> watch::Receiver<u64> {
-        self.committed.subscribe()
+        match self {
+            Self::Sqlite(database) => database.committed(),
+            Self::Postgres(database) => database.committed(),
+        }
     }
 
-    /// Runs `change` in the writer. When it fails, all it did is undone. Durable when this returns.
+    /// Runs `change` in a transaction. When it fails, all it did is undone. Durable when this
+    /// returns. Where others are in the way it is run again from the start, so it reads what it
+    /// needs in the transaction and has no effect beside it.
     pub(crate) async fn write<T, F>(&self, change: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: Fn(&Connection<'_>) -> Result<T, StoreError> + Send + Sync + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let path = self.path.clone();
-        let write: Write = Box::new(move |transaction| {
-            let result = transaction.and_then(|connection| in_savepoint(connection, change));
-            Box::new(move |commit_error| {
-                let result = match (result, commit_error) {
-                    (Ok(_), Some(error)) => Err(error),
-                    (Err(StoreError::Database(error)), _) => Err(told(&error, &path)),
-                    (result, _) => result,
-                };
-                // A caller that gave up does not need the answer.
-                let _ = reply.send(result);
-            })
-        });
-        self.writes
-            .send(write)
-            .await
-            .map_err(|_| StoreError::Stopped)?;
-        answer.await.map_err(|_| StoreError::Stopped)?
-    }
-
-    /// Runs `query` on a read connection, on this thread.
-    pub(crate) fn read_blocking<T>(
-        &self,
-        query: impl FnOnce(&Connection) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let idle = self
-            .readers
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .pop();
-        let connection = if let Some(connection) = idle {
-            connection
-        } else {
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let connection = Connection::open_with_flags(&self.path, flags)?;
-            configure(&connection)?;
-            connection
-        };
-        let result = query(&connection);
-        let mut readers = self
-            .readers
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if readers.len() < READERS_MAX {
-            readers.push(connection);
+        match self {
+            Self::Sqlite(database) => database.write(change).await,
+            Self::Postgres(database) => database.write(change).await,
         }
-        result
     }
 
-    /// Runs `query` on a read connection, off the async threads.
-    pub(crate) async fn read<T, F>(self: &std::sync::Arc<Self>, query: F) -> Result<T, StoreError>
+    /// Runs `query` on a connection for reading, off the async threads. Each statement of it sees
+    /// what is committed by then.
+    pub(crate) async fn read<T, F>(&self, query: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: Fn(&Connection<'_>) -> Result<T, StoreError> + Send + Sync + 'static,
     {
-        let database = std::sync::Arc::clone(self);
-        tokio::task::spawn_blocking(move || database.read_blocking(query))
-            .await
-            .map_err(|_| StoreError::Stopped)?
-    }
-}
-
-fn configure(connection: &Connection) -> Result<(), StoreError> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(())
-}
-
-fn in_savepoint<T>(
-    connection: &Connection,
-    change: impl FnOnce(&Connection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    connection.prepare_cached("SAVEPOINT change")?.execute([])?;
-    let result = change(connection);
-    if result.is_err() {
-        connection
-            .prepare_cached("ROLLBACK TO change")?
-            .execute([])?;
-    }
-    connection.prepare_cached("RELEASE change")?.execute([])?;
-    result
-}
-
-fn write_batches(
-    connection: &Connection,
-    path: &Path,
-    mut queue: mpsc::Receiver<Write>,
-    committed: &watch::Sender<u64>,
-) {
-    let mut batch = Vec::with_capacity(BATCH_MAX);
-    while queue.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
-        let begun = connection.execute_batch("BEGIN IMMEDIATE");
-        let mut replies = Vec::with_capacity(batch.len());
-        for write in batch.drain(..) {
-            let transaction = match &begun {
-                Ok(()) => Ok(connection),
-                Err(error) => Err(told(error, path)),
-            };
-            replies.push(write(transaction));
-        }
-        if begun.is_err() {
-            for reply in replies {
-                reply(None);
+        match self {
+            Self::Sqlite(database) => {
+                let database = Arc::clone(database);
+                tokio::task::spawn_blocking(move || database.read_blocking(query))
+                    .await
+                    .map_err(|_| StoreError::Stopped)?
             }
-            continue;
-        }
-        let commit = if connection.is_autocommit() {
-            // SQLite itself rolled the transaction back, as it does on a full disk.
-            let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
-            Err(rusqlite::Error::SqliteFailure(full, None))
-        } else {
-            connection.execute_batch("COMMIT")
-        };
-        if commit.is_err()
-            && !connection.is_autocommit()
-            && let Err(error) = connection.execute_batch("ROLLBACK")
-        {
-            tracing::error!(%error, "could not roll back");
-        }
-        if commit.is_ok() {
-            committed.send_modify(|count| *count = count.wrapping_add(1));
-        }
-        for reply in replies {
-            reply(commit.as_ref().err().map(|error| told(error, path)));
+            Self::Postgres(database) => database.read(query).await,
         }
     }
-}
 
-/// A copy of a commit's error for each of those who waited for it.
-fn told(error: &rusqlite::Error, path: &Path) -> StoreError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => StoreError::DiskFull {
-            path: path.to_owned(),
-        },
-        code => StoreError::Database(rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error {
-                code: code.unwrap_or(ErrorCode::Unknown),
-                extended_code: 0,
-            },
-            Some(error.to_string()),
-        )),
+    /// Runs `query` as [`Database::read`] does, on this thread, which must not be an async one.
+    pub(crate) fn read_blocking<T>(
+        &self,
+        query: impl Fn(&Connection<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match self {
+            Self::Sqlite(database) => database.read_blocking(query),
+            Self::Postgres(database) => database.read_blocking(&query),
+        }
     }
 }

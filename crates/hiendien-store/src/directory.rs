@@ -7,33 +7,32 @@ use hiendien_engine::operation::{Event, Operation, StepRecord};
 use hiendien_engine::ports::PortError;
 use hiendien_engine::presence::{PlaneStatus, Presence};
 use hiendien_engine::store::Directory;
-use rusqlite::{Connection, OptionalExtension, Row};
 use tokio::sync::watch;
 
-use crate::SqliteStore;
+use crate::Store;
 use crate::error::StoreError;
-use crate::row::{IntoPort, from_json, moment, optional_moment, optional_text, parse, text};
+use crate::row::{IntoPort, from_json, moment, optional_moment, optional_text, text};
+use crate::sql::{Connection, Row, params};
 
 const PRESENCE: &str =
     "SELECT id, claim_id, registrar, reference, state, plan, created_at, live_at,
     operation_id, revision FROM presence";
 
-fn presence(connection: &Connection, row: &Row<'_>) -> Result<Presence, StoreError> {
+fn presence(connection: &Connection<'_>, row: &Row<'_>) -> Result<Presence, StoreError> {
     let id: PresenceId = text(row, "id")?;
-    let planes = connection
-        .prepare_cached(
-            "SELECT plane, state, reason, since, next_attempt_at FROM plane WHERE presence_id = ?1",
-        )?
-        .query_and_then([id.to_string()], |row| {
-            Ok::<_, StoreError>(PlaneStatus {
+    let planes = connection.query(
+        "SELECT plane, state, reason, since, next_attempt_at FROM plane WHERE presence_id = ?1",
+        params![&id.to_string()],
+        |row| {
+            Ok(PlaneStatus {
                 plane: text(row, "plane")?,
                 state: text(row, "state")?,
                 reason: row.get("reason")?,
                 since: moment(row, "since")?,
                 next_attempt_at: optional_moment(row, "next_attempt_at")?,
             })
-        })?
-        .collect::<Result<_, _>>()?;
+        },
+    )?;
     Ok(Presence {
         id,
         claim: text(row, "claim_id")?,
@@ -42,7 +41,7 @@ fn presence(connection: &Connection, row: &Row<'_>) -> Result<Presence, StoreErr
         state: text(row, "state")?,
         created_at: moment(row, "created_at")?,
         live_at: optional_moment(row, "live_at")?,
-        plan: from_json("presence.plan", &row.get::<_, String>("plan")?)?,
+        plan: from_json("presence.plan", row.str("plan")?)?,
         revision: optional_text(row, "revision")?,
         planes,
         operation: text(row, "operation_id")?,
@@ -51,29 +50,28 @@ fn presence(connection: &Connection, row: &Row<'_>) -> Result<Presence, StoreErr
 
 /// Reads the presence whose `column` (a name of ours, never a caller's) is `value`.
 pub(crate) fn read_presence(
-    connection: &Connection,
+    connection: &Connection<'_>,
     column: &'static str,
     value: &str,
 ) -> Result<Option<Presence>, StoreError> {
-    connection
-        .prepare_cached(&format!("{PRESENCE} WHERE {column} = ?1"))?
-        .query_and_then([value], |row| presence(connection, row))?
-        .next()
-        .transpose()
+    connection.query_first(
+        &format!("{PRESENCE} WHERE {column} = ?1"),
+        params![value],
+        |row| presence(connection, row),
+    )
 }
 
 pub(crate) fn read_operation(
-    connection: &Connection,
+    connection: &Connection<'_>,
     id: OperationId,
 ) -> Result<Option<Operation>, StoreError> {
-    let mut steps = connection
-        .prepare_cached(
-            "SELECT name, state, attempt, output, error, started_at, ended_at, next_attempt_at
+    let mut steps = connection.query(
+        "SELECT name, state, attempt, output, error, started_at, ended_at, next_attempt_at
              FROM step WHERE operation_id = ?1 ORDER BY position",
-        )?
-        .query_and_then([id.to_string()], |row| {
+        params![&id.to_string()],
+        |row| {
             let output: Option<String> = row.get("output")?;
-            Ok::<_, StoreError>(StepRecord {
+            Ok(StepRecord {
                 name: row.get("name")?,
                 state: text(row, "state")?,
                 attempt: row.get("attempt")?,
@@ -85,13 +83,9 @@ pub(crate) fn read_operation(
                 ended_at: optional_moment(row, "ended_at")?,
                 next_attempt_at: optional_moment(row, "next_attempt_at")?,
             })
-        })?
-        .collect::<Result<Vec<_>, _>>()?;
-    connection
-        .prepare_cached(
-            "SELECT id, presence_id, verb, state, created_at, ended_at, due_at, reason FROM operation WHERE id = ?1",
-        )?
-        .query_and_then([id.to_string()], |row| {
+        },
+    )?;
+    connection.query_first("SELECT id, presence_id, verb, state, created_at, ended_at, due_at, reason FROM operation WHERE id = ?1", params![&id.to_string()], |row| {
             Ok(Operation {
                 id: text(row, "id")?,
                 presence: text(row, "presence_id")?,
@@ -103,9 +97,7 @@ pub(crate) fn read_operation(
                 reason: row.get("reason")?,
                 steps: std::mem::take(&mut steps),
             })
-        })?
-        .next()
-        .transpose()
+        })
 }
 
 fn limit(limit: usize) -> i64 {
@@ -113,25 +105,27 @@ fn limit(limit: usize) -> i64 {
 }
 
 #[async_trait]
-impl Directory for SqliteStore {
+impl Directory for Store {
     async fn presence(&self, id: PresenceId) -> Result<Option<Presence>, PortError> {
-        let read = move |connection: &Connection| read_presence(connection, "id", &id.to_string());
+        let read =
+            move |connection: &Connection<'_>| read_presence(connection, "id", &id.to_string());
         self.database.read(read).await.port("reading a presence")
     }
 
     async fn presence_by_name(&self, name: &DomainName) -> Result<Option<Presence>, PortError> {
         let name = name.clone();
-        let read = move |connection: &Connection| read_presence(connection, "name", name.as_str());
+        let read =
+            move |connection: &Connection<'_>| read_presence(connection, "name", name.as_str());
         self.database.read(read).await.port("reading a presence")
     }
 
     async fn claim_presence(&self, claim: ClaimId) -> Result<Option<PresenceId>, PortError> {
-        let read = move |connection: &Connection| {
-            let id: Option<String> = connection
-                .prepare_cached("SELECT presence_id FROM claim WHERE id = ?1")?
-                .query_row([claim.to_string()], |row| row.get(0))
-                .optional()?;
-            id.map(|id| parse("claim.presence_id", &id)).transpose()
+        let read = move |connection: &Connection<'_>| {
+            connection.query_first(
+                "SELECT presence_id FROM claim WHERE id = ?1",
+                params![&claim.to_string()],
+                |row| text(row, "presence_id"),
+            )
         };
         self.database.read(read).await.port("reading a claim")
     }
@@ -144,25 +138,23 @@ impl Directory for SqliteStore {
     ) -> Result<Vec<Presence>, PortError> {
         let registrar = registrar.map(str::to_owned);
         let after = after.map(|id| id.to_string()).unwrap_or_default();
-        let read = move |connection: &Connection| match registrar {
-            Some(registrar) => connection
-                .prepare_cached(&format!(
-                    "{PRESENCE} WHERE registrar = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
-                ))?
-                .query_and_then((registrar, after, limit(most)), |row| {
-                    presence(connection, row)
-                })?
-                .collect(),
-            None => connection
-                .prepare_cached(&format!("{PRESENCE} WHERE id > ?1 ORDER BY id LIMIT ?2"))?
-                .query_and_then((after, limit(most)), |row| presence(connection, row))?
-                .collect(),
+        let read = move |connection: &Connection<'_>| match &registrar {
+            Some(registrar) => connection.query(
+                &format!("{PRESENCE} WHERE registrar = ?1 AND id > ?2 ORDER BY id LIMIT ?3"),
+                params![registrar, &after, limit(most)],
+                |row| presence(connection, row),
+            ),
+            None => connection.query(
+                &format!("{PRESENCE} WHERE id > ?1 ORDER BY id LIMIT ?2"),
+                params![&after, limit(most)],
+                |row| presence(connection, row),
+            ),
         };
         self.database.read(read).await.port("listing presences")
     }
 
     async fn operation(&self, id: OperationId) -> Result<Option<Operation>, PortError> {
-        let read = move |connection: &Connection| read_operation(connection, id);
+        let read = move |connection: &Connection<'_>| read_operation(connection, id);
         self.database.read(read).await.port("reading an operation")
     }
 
@@ -171,13 +163,12 @@ impl Directory for SqliteStore {
         presence: PresenceId,
         most: usize,
     ) -> Result<Vec<Operation>, PortError> {
-        let read = move |connection: &Connection| {
-            let ids: Vec<OperationId> = connection
-                .prepare_cached(
-                    "SELECT id FROM operation WHERE presence_id = ?1 ORDER BY id DESC LIMIT ?2",
-                )?
-                .query_and_then((presence.to_string(), limit(most)), |row| text(row, "id"))?
-                .collect::<Result<_, StoreError>>()?;
+        let read = move |connection: &Connection<'_>| {
+            let ids: Vec<OperationId> = connection.query(
+                "SELECT id FROM operation WHERE presence_id = ?1 ORDER BY id DESC LIMIT ?2",
+                params![&presence.to_string(), limit(most)],
+                |row| text(row, "id"),
+            )?;
             ids.into_iter()
                 .filter_map(|id| read_operation(connection, id).transpose())
                 .collect()
@@ -201,22 +192,35 @@ impl Directory for SqliteStore {
                 operation: optional_text(row, "operation_id")?,
                 kind: row.get("kind")?,
                 step: row.get("step")?,
-                detail: from_json("event.detail", &row.get::<_, String>("detail")?)?,
+                detail: from_json("event.detail", row.str("detail")?)?,
             })
         };
-        let read = move |connection: &Connection| match presence {
-            Some(presence) => connection
-                .prepare_cached(&format!(
-                    "{EVENT} WHERE presence_id = ?1 AND sequence > ?2 ORDER BY sequence LIMIT ?3"
-                ))?
-                .query_and_then((presence.to_string(), after, limit(most)), event)?
-                .collect(),
-            None => connection
-                .prepare_cached(&format!(
-                    "{EVENT} WHERE sequence > ?1 ORDER BY sequence LIMIT ?2"
-                ))?
-                .query_and_then((after, limit(most)), event)?
-                .collect(),
+        let page = move |connection: &Connection<'_>, up_to: i64| match presence {
+            Some(presence) => connection.query(
+                &format!(
+                    "{EVENT} WHERE presence_id = ?1 AND sequence > ?2 AND sequence <= ?3
+                     ORDER BY sequence LIMIT ?4"
+                ),
+                params![&presence.to_string(), after, up_to, limit(most)],
+                event,
+            ),
+            None => connection.query(
+                &format!(
+                    "{EVENT} WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence LIMIT ?3"
+                ),
+                params![after, up_to, limit(most)],
+                event,
+            ),
+        };
+        let read = move |connection: &Connection<'_>| {
+            let events = page(connection, i64::MAX)?;
+            let Some(last) = events.last() else {
+                return Ok(events);
+            };
+            match connection.settled_events(last.sequence)? {
+                Some(settled) => page(connection, settled),
+                None => Ok(events),
+            }
         };
         self.database.read(read).await.port("reading events")
     }

@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use hiendien_engine::ports::PortError;
 use hiendien_engine::store::{IdempotencyKeys, IdempotentReply};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension};
 
-use crate::SqliteStore;
+use crate::Store;
 use crate::row::IntoPort;
+use crate::sql::{Connection, params};
 
 /// How long an answer is kept.
 const KEPT_MS: i64 = 7 * 24 * 3600 * 1000;
@@ -15,7 +15,7 @@ const KEPT_MS: i64 = 7 * 24 * 3600 * 1000;
 const IN_FLIGHT_MS_MAX: i64 = 60 * 1000;
 
 #[async_trait]
-impl IdempotencyKeys for SqliteStore {
+impl IdempotencyKeys for Store {
     async fn begin(
         &self,
         caller: &str,
@@ -26,24 +26,27 @@ impl IdempotencyKeys for SqliteStore {
         let (caller, key, fingerprint) =
             (caller.to_owned(), key.to_owned(), fingerprint.to_owned());
         let at = now.as_millisecond();
-        let begin = move |connection: &Connection| {
-            connection
-                .prepare_cached(
-                    "DELETE FROM idempotency WHERE begun_at < ?1
+        let begin = move |connection: &Connection<'_>| {
+            connection.execute(
+                "DELETE FROM idempotency WHERE begun_at < ?1
                      OR (caller = ?2 AND key = ?3 AND status IS NULL AND begun_at < ?4)",
-                )?
-                .execute((at - KEPT_MS, &caller, &key, at - IN_FLIGHT_MS_MAX))?;
-            let held: Option<(String, Option<u16>, Option<String>)> = connection
-                .prepare_cached("SELECT fingerprint, status, body FROM idempotency WHERE caller = ?1 AND key = ?2")?
-                .query_row((&caller, &key), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-                .optional()?;
+                params![at - KEPT_MS, &caller, &key, at - IN_FLIGHT_MS_MAX],
+            )?;
+            let held: Option<(String, Option<u16>, Option<String>)> = connection.query_first(
+                "SELECT fingerprint, status, body FROM idempotency
+                 WHERE caller = ?1 AND key = ?2 FOR UPDATE",
+                params![&caller, &key],
+                |row| {
+                    Ok((
+                        row.get("fingerprint")?,
+                        row.get("status")?,
+                        row.get("body")?,
+                    ))
+                },
+            )?;
             Ok(match held {
                 None => {
-                    connection
-                        .prepare_cached(
-                            "INSERT INTO idempotency (caller, key, fingerprint, begun_at) VALUES (?1, ?2, ?3, ?4)",
-                        )?
-                        .execute((&caller, &key, &fingerprint, at))?;
+                    connection.execute("INSERT INTO idempotency (caller, key, fingerprint, begun_at) VALUES (?1, ?2, ?3, ?4)", params![&caller, &key, &fingerprint, at])?;
                     IdempotentReply::Begun
                 }
                 Some((held, _, _)) if held != fingerprint => IdempotentReply::Mismatch,
@@ -65,12 +68,11 @@ impl IdempotencyKeys for SqliteStore {
         body: &str,
     ) -> Result<(), PortError> {
         let (caller, key, body) = (caller.to_owned(), key.to_owned(), body.to_owned());
-        let finish = move |connection: &Connection| {
-            connection
-                .prepare_cached(
-                    "UPDATE idempotency SET status = ?3, body = ?4 WHERE caller = ?1 AND key = ?2",
-                )?
-                .execute((&caller, &key, status, &body))?;
+        let finish = move |connection: &Connection<'_>| {
+            connection.execute(
+                "UPDATE idempotency SET status = ?3, body = ?4 WHERE caller = ?1 AND key = ?2",
+                params![&caller, &key, status, &body],
+            )?;
             Ok(())
         };
         self.database
@@ -81,10 +83,11 @@ impl IdempotencyKeys for SqliteStore {
 
     async fn forget(&self, caller: &str, key: &str) -> Result<(), PortError> {
         let (caller, key) = (caller.to_owned(), key.to_owned());
-        let forget = move |connection: &Connection| {
-            connection
-                .prepare_cached("DELETE FROM idempotency WHERE caller = ?1 AND key = ?2")?
-                .execute((&caller, &key))?;
+        let forget = move |connection: &Connection<'_>| {
+            connection.execute(
+                "DELETE FROM idempotency WHERE caller = ?1 AND key = ?2",
+                params![&caller, &key],
+            )?;
             Ok(())
         };
         self.database

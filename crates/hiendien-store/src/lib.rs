@@ -1,9 +1,12 @@
-//! The durable store, embedded: one SQLite database (WAL, `synchronous=FULL`) and a folder of
-//! revisions.
+//! The durable store: rows in SQLite or PostgreSQL, and a folder of revisions.
 //!
-//! One thread writes; writes that arrive together share a transaction and one flush to disk.
-//! Reads go through a small pool of connections. Secrets are sealed before they are written.
-//! The mail servers' own database is the mail adapter's, not this one.
+//! Every statement and every rule is written once, for both (`sql`). Embedded, it is one SQLite
+//! file (WAL, `synchronous=FULL`) that one process holds: one thread writes, and writes that arrive
+//! together share a transaction and one flush to disk. On PostgreSQL many processes share it, and
+//! each write is a transaction that locks the rows it decides on.
+//!
+//! Secrets are sealed before they are written. The mail servers' own database is the mail
+//! adapter's, not this one.
 
 mod api_keys;
 mod certificates;
@@ -19,31 +22,36 @@ pub mod revisions;
 mod row;
 mod seal;
 mod serving;
+mod sql;
 mod zones;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use hiendien_engine::clock::Clock;
 
 use database::Database;
+pub use database::Place;
 pub use error::StoreError;
+pub use migrations::{Migrated, SCHEMA_VERSION, migrate, migrate_to};
 pub use seal::Seal;
+pub use sql::postgres::PostgresSettings;
 
-/// The embedded store. Cheap to clone.
+/// The store, of either kind. Cheap to clone.
 #[derive(Clone)]
-pub struct SqliteStore {
+pub struct Store {
     database: Arc<Database>,
     seal: Arc<Seal>,
     clock: Arc<dyn Clock>,
+    place: Arc<Place>,
 }
 
-impl fmt::Debug for SqliteStore {
+impl fmt::Debug for Store {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("SqliteStore")
-            .field("path", &self.database.path())
+            .debug_struct("Store")
+            .field("place", &self.place)
             .finish_non_exhaustive()
     }
 }
@@ -51,24 +59,28 @@ impl fmt::Debug for SqliteStore {
 /// Where the store lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreSettings {
-    pub database: PathBuf,
-    /// File with the 32-byte sealing key; made where there is none. Without it, sealed values are lost.
+    pub place: Place,
+    /// File with the 32-byte sealing key; made where there is none. Without it, sealed values are
+    /// lost. Processes that share a database share this key.
     pub seal_key: PathBuf,
 }
 
-impl SqliteStore {
-    /// Opens the store, makes it where there is none, and brings it to the newest schema.
+impl Store {
+    /// Opens the store. An embedded one is made where there is none and brought to the newest
+    /// schema; a server has to have that schema already, by [`migrate`]. Blocks: call it off the async threads
+    /// where the store may be on a server.
     pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        let database = Database::open(&settings.database)?;
+        let database = Database::open(&settings.place)?;
         let seal = Seal::load_or_make(&settings.seal_key)?;
         Ok(Self {
             database: Arc::new(database),
             seal: Arc::new(seal),
             clock,
+            place: Arc::new(settings.place.clone()),
         })
     }
 
-    pub fn path(&self) -> &Path {
-        self.database.path()
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 }

@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use hiendien_domain::secret::Secret;
 use hiendien_engine::ports::{PasswordLink, PasswordLinks, PortError};
 use jiff::Timestamp;
-use rusqlite::{Connection, Row};
 use sha2::{Digest, Sha256};
 
-use crate::SqliteStore;
+use crate::Store;
 use crate::error::StoreError;
 use crate::row::{IntoPort, moment, text};
+use crate::sql::{Connection, Row, params};
 
 fn hash(token: &Secret) -> Vec<u8> {
     Sha256::digest(token.expose()).to_vec()
@@ -24,7 +24,7 @@ fn link(row: &Row<'_>) -> Result<PasswordLink, StoreError> {
 }
 
 #[async_trait]
-impl PasswordLinks for SqliteStore {
+impl PasswordLinks for Store {
     async fn put_link(&self, link: &PasswordLink) -> Result<Secret, PortError> {
         let expires_at = link.expires_at.as_millisecond();
         let token = self
@@ -32,20 +32,18 @@ impl PasswordLinks for SqliteStore {
             .token(&format!("{} {} {expires_at}", link.presence, link.address));
         let token = Secret::new(token);
         let (link, token_hash) = (link.clone(), hash(&token));
-        let put = move |connection: &Connection| {
+        let put = move |connection: &Connection<'_>| {
             let (presence, address) = (link.presence.to_string(), link.address.as_str());
-            connection
-                .prepare_cached(
-                    "DELETE FROM password_link
+            connection.execute(
+                "DELETE FROM password_link
                      WHERE presence_id = ?1 AND address = ?2 AND token_hash <> ?3",
-                )?
-                .execute((&presence, address, &token_hash))?;
-            connection
-                .prepare_cached(
-                    "INSERT INTO password_link (token_hash, presence_id, address, expires_at)
+                params![&presence, address, &token_hash],
+            )?;
+            connection.execute(
+                "INSERT INTO password_link (token_hash, presence_id, address, expires_at)
                      VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
-                )?
-                .execute((&token_hash, &presence, address, expires_at))?;
+                params![&token_hash, &presence, address, expires_at],
+            )?;
             Ok(())
         };
         self.database
@@ -61,15 +59,13 @@ impl PasswordLinks for SqliteStore {
         now: Timestamp,
     ) -> Result<Option<PasswordLink>, PortError> {
         let token_hash = hash(token);
-        let read = move |connection: &Connection| {
-            connection
-                .prepare_cached(
-                    "SELECT presence_id, address, expires_at FROM password_link
+        let read = move |connection: &Connection<'_>| {
+            connection.query_first(
+                "SELECT presence_id, address, expires_at FROM password_link
                      WHERE token_hash = ?1 AND used_at IS NULL AND expires_at > ?2",
-                )?
-                .query_and_then((&token_hash, now.as_millisecond()), link)?
-                .next()
-                .transpose()
+                params![&token_hash, now.as_millisecond()],
+                link,
+            )
         };
         self.database
             .read(read)
@@ -83,16 +79,14 @@ impl PasswordLinks for SqliteStore {
         now: Timestamp,
     ) -> Result<Option<PasswordLink>, PortError> {
         let token_hash = hash(token);
-        let take = move |connection: &Connection| {
-            connection
-                .prepare_cached(
-                    "UPDATE password_link SET used_at = ?2
+        let take = move |connection: &Connection<'_>| {
+            connection.query_first(
+                "UPDATE password_link SET used_at = ?2
                      WHERE token_hash = ?1 AND used_at IS NULL AND expires_at > ?2
                      RETURNING presence_id, address, expires_at",
-                )?
-                .query_and_then((&token_hash, now.as_millisecond()), link)?
-                .next()
-                .transpose()
+                params![&token_hash, now.as_millisecond()],
+                link,
+            )
         };
         self.database
             .write(take)

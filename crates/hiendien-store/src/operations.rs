@@ -10,56 +10,60 @@ use hiendien_engine::ports::PortError;
 use hiendien_engine::presence::Presence;
 use hiendien_engine::store::{Lease, LeaseError, OperationLog};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::SqliteStore;
+use crate::Store;
+use crate::database::Place;
 use crate::directory::{read_operation, read_presence};
 use crate::error::StoreError;
 use crate::row::{IntoPort, add_event, no_detail, parse};
+use crate::sql::{Connection, params};
 
 fn millis(moment: Timestamp, plus: Duration) -> i64 {
     let plus = i64::try_from(plus.as_millis()).unwrap_or(i64::MAX);
     moment.as_millisecond().saturating_add(plus)
 }
 
-impl SqliteStore {
-    /// Makes every leased operation due at once. Call it at start, when no other process can be
-    /// working on this store: a worker that was killed cannot give its leases back itself.
-    pub async fn break_leases(&self, now: Timestamp) -> Result<usize, StoreError> {
+impl Store {
+    /// Makes every leased operation due at once. Call it at start: on an embedded store no other
+    /// process can be at work, and a worker that was killed cannot give its leases back itself. On
+    /// a server others may be, so there it does nothing: leases end when they expire.
+    pub async fn break_leases(&self, now: Timestamp) -> Result<u64, StoreError> {
+        match self.place() {
+            Place::Sqlite(_) => {}
+            Place::Postgres(_) => return Ok(0),
+        }
         self.database
             .write(move |connection| {
-                let broken = connection.execute(
+                connection.execute(
                     "UPDATE operation SET due_at = ?1, fence = fence + 1, lease_owner = NULL, state = ?2
                      WHERE state = ?3",
-                    (
+                    params![
                         now.as_millisecond(),
                         OperationState::Queued.word(),
                         OperationState::Running.word(),
-                    ),
-                )?;
-                Ok(broken)
+                    ],
+                )
             })
             .await
     }
 
     async fn write_leased<F>(&self, lease: &Lease, change: F) -> Result<(), LeaseError>
     where
-        F: FnOnce(&Connection, &str) -> Result<(), StoreError> + Send + 'static,
+        F: Fn(&Connection<'_>, &str) -> Result<(), StoreError> + Send + Sync + 'static,
     {
         let held = lease.clone();
         let written = self
             .database
             .write(move |connection| {
                 let operation = held.operation.to_string();
-                let presence: Option<String> = connection
-                    .prepare_cached(
-                        "SELECT presence_id FROM operation
-                         WHERE id = ?1 AND fence = ?2 AND lease_owner = ?3",
-                    )?
-                    .query_row((&operation, held.fence, &held.worker), |row| row.get(0))
-                    .optional()?;
+                let presence: Option<String> = connection.query_first(
+                    "SELECT presence_id FROM operation
+                     WHERE id = ?1 AND fence = ?2 AND lease_owner = ?3 FOR UPDATE",
+                    params![&operation, held.fence, &held.worker],
+                    |row| row.get("presence_id"),
+                )?;
                 match presence {
                     Some(presence) => change(connection, &presence).map(|()| true),
                     None => Ok(false),
@@ -77,7 +81,7 @@ impl SqliteStore {
 }
 
 #[async_trait]
-impl OperationLog for SqliteStore {
+impl OperationLog for Store {
     async fn lease_next(
         &self,
         worker: &str,
@@ -85,39 +89,34 @@ impl OperationLog for SqliteStore {
         lease: Duration,
     ) -> Result<Option<(Lease, Operation, Presence)>, PortError> {
         const DUE: &str = "SELECT id FROM operation WHERE due_at <= ?1 ORDER BY due_at LIMIT 1";
+        // Where others look at the same time, each gets one that no other has.
+        const TAKE: &str = "SELECT id FROM operation WHERE due_at <= ?1 ORDER BY due_at LIMIT 1
+            FOR UPDATE SKIP LOCKED";
         // Most looks find nothing; they need not take a turn at the writer.
-        let look = move |connection: &Connection| {
-            let due: Option<String> = connection
-                .prepare_cached(DUE)?
-                .query_row([now.as_millisecond()], |row| row.get(0))
-                .optional()?;
+        let look = move |connection: &Connection<'_>| {
+            let due = connection.query_first(DUE, params![now.as_millisecond()], |_| Ok(()))?;
             Ok(due.is_some())
         };
         if !self.database.read(look).await.port("looking for work")? {
             return Ok(None);
         }
         let worker = worker.to_owned();
-        let take = move |connection: &Connection| {
-            let due: Option<String> = connection
-                .prepare_cached(DUE)?
-                .query_row([now.as_millisecond()], |row| row.get(0))
-                .optional()?;
+        let take = move |connection: &Connection<'_>| {
+            let due: Option<String> =
+                connection.query_first(TAKE, params![now.as_millisecond()], |row| row.get("id"))?;
             let Some(id) = due else { return Ok(None) };
-            let fence: i64 = connection
-                .prepare_cached(
-                    "UPDATE operation
-                     SET state = ?2, lease_owner = ?3, due_at = ?4, fence = fence + 1, reason = NULL
-                     WHERE id = ?1 RETURNING fence",
-                )?
-                .query_row(
-                    (
-                        &id,
-                        OperationState::Running.word(),
-                        &worker,
-                        millis(now, lease),
-                    ),
-                    |row| row.get(0),
-                )?;
+            let fence = connection.query_one(
+                "UPDATE operation
+                 SET state = ?2, lease_owner = ?3, due_at = ?4, fence = fence + 1, reason = NULL
+                 WHERE id = ?1 RETURNING fence",
+                params![
+                    &id,
+                    OperationState::Running.word(),
+                    &worker,
+                    millis(now, lease),
+                ],
+                |row| row.get("fence"),
+            )?;
             let operation_id: OperationId = parse("operation.id", &id)?;
             let operation = read_operation(connection, operation_id)?
                 .ok_or_else(|| StoreError::corrupt("operation.id", "it vanished"))?;
@@ -125,9 +124,10 @@ impl OperationLog for SqliteStore {
                 .ok_or_else(|| StoreError::corrupt("operation.presence_id", "no such presence"))?;
             // One that needs attention keeps saying so until something has come of this run.
             if presence.state == PresenceState::Accepted {
-                connection
-                    .prepare_cached("UPDATE presence SET state = ?2 WHERE id = ?1")?
-                    .execute((presence.id.to_string(), PresenceState::Provisioning.word()))?;
+                connection.execute(
+                    "UPDATE presence SET state = ?2 WHERE id = ?1",
+                    params![&presence.id.to_string(), PresenceState::Provisioning.word()],
+                )?;
             }
             add_event(
                 connection,
@@ -140,7 +140,7 @@ impl OperationLog for SqliteStore {
             )?;
             let lease = Lease {
                 operation: operation_id,
-                worker,
+                worker: worker.clone(),
                 fence,
             };
             Ok(Some((lease, operation, presence)))
@@ -151,9 +151,10 @@ impl OperationLog for SqliteStore {
     async fn extend(&self, lease: &Lease, now: Timestamp, by: Duration) -> Result<(), LeaseError> {
         let id = lease.operation.to_string();
         self.write_leased(lease, move |connection, _| {
-            connection
-                .prepare_cached("UPDATE operation SET due_at = ?2 WHERE id = ?1")?
-                .execute((&id, millis(now, by)))?;
+            connection.execute(
+                "UPDATE operation SET due_at = ?2 WHERE id = ?1",
+                params![&id, millis(now, by)],
+            )?;
             Ok(())
         })
         .await
@@ -192,32 +193,27 @@ impl OperationLog for SqliteStore {
     }
 
     async fn retry(&self, operation: OperationId, now: Timestamp) -> Result<bool, PortError> {
-        let retry = move |connection: &Connection| {
+        let retry = move |connection: &Connection<'_>| {
             let id = operation.to_string();
-            let changed: Option<String> = connection
-                .prepare_cached(
-                    "UPDATE operation SET state = ?2, due_at = ?3, reason = NULL
-                     WHERE id = ?1 AND state IN (?4, ?5) RETURNING presence_id",
-                )?
-                .query_row(
-                    (
-                        &id,
-                        OperationState::Queued.word(),
-                        now.as_millisecond(),
-                        OperationState::Stuck.word(),
-                        OperationState::Parked.word(),
-                    ),
-                    |row| row.get(0),
-                )
-                .optional()?;
+            let changed: Option<String> = connection.query_first(
+                "UPDATE operation SET state = ?2, due_at = ?3, reason = NULL
+                 WHERE id = ?1 AND state IN (?4, ?5) RETURNING presence_id",
+                params![
+                    &id,
+                    OperationState::Queued.word(),
+                    now.as_millisecond(),
+                    OperationState::Stuck.word(),
+                    OperationState::Parked.word(),
+                ],
+                |row| row.get("presence_id"),
+            )?;
             let Some(presence) = changed else {
                 return Ok(false);
             };
-            connection
-                .prepare_cached(
-                    "UPDATE step SET next_attempt_at = NULL WHERE operation_id = ?1 AND state = ?2",
-                )?
-                .execute((&id, StepState::Waiting.word()))?;
+            connection.execute(
+                "UPDATE step SET next_attempt_at = NULL WHERE operation_id = ?1 AND state = ?2",
+                params![&id, StepState::Waiting.word()],
+            )?;
             add_event(
                 connection,
                 now,
@@ -227,6 +223,7 @@ impl OperationLog for SqliteStore {
                 None,
                 &no_detail(),
             )?;
+            connection.announce();
             Ok(true)
         };
         self.database
@@ -241,7 +238,7 @@ impl OperationLog for SqliteStore {
 }
 
 fn add_lines(
-    connection: &Connection,
+    connection: &Connection<'_>,
     operation: &str,
     presence: &str,
     lines: &[StepLog],
@@ -251,13 +248,12 @@ fn add_lines(
     for line in lines {
         let (step, kind, detail) = match line {
             StepLog::Started { step, attempt } => {
-                connection
-                    .prepare_cached(
-                        "UPDATE step SET state = ?3, attempt = ?4, started_at = ?5, ended_at = NULL,
-                             next_attempt_at = NULL
-                         WHERE operation_id = ?1 AND name = ?2",
-                    )?
-                    .execute((operation, step, StepState::Started.word(), attempt, at))?;
+                connection.execute(
+                    "UPDATE step SET state = ?3, attempt = ?4, started_at = ?5, ended_at = NULL,
+                         next_attempt_at = NULL
+                     WHERE operation_id = ?1 AND name = ?2",
+                    params![operation, *step, StepState::Started.word(), *attempt, at],
+                )?;
                 (step, "step.started", json!({ "attempt": attempt }))
             }
             StepLog::Succeeded {
@@ -266,18 +262,17 @@ fn add_lines(
                 duration_ms,
                 output,
             } => {
-                connection
-                    .prepare_cached(
-                        "UPDATE step SET state = ?3, output = ?4, error = NULL, ended_at = ?5
-                         WHERE operation_id = ?1 AND name = ?2",
-                    )?
-                    .execute((
+                connection.execute(
+                    "UPDATE step SET state = ?3, output = ?4, error = NULL, ended_at = ?5
+                     WHERE operation_id = ?1 AND name = ?2",
+                    params![
                         operation,
-                        step,
+                        *step,
                         StepState::Succeeded.word(),
-                        output.to_string(),
+                        &output.to_string(),
                         at,
-                    ))?;
+                    ],
+                )?;
                 (
                     step,
                     "step.succeeded",
@@ -291,19 +286,18 @@ fn add_lines(
                 error,
                 next_attempt_at,
             } => {
-                connection
-                    .prepare_cached(
-                        "UPDATE step SET state = ?3, error = ?4, ended_at = ?5, next_attempt_at = ?6
-                         WHERE operation_id = ?1 AND name = ?2",
-                    )?
-                    .execute((
+                connection.execute(
+                    "UPDATE step SET state = ?3, error = ?4, ended_at = ?5, next_attempt_at = ?6
+                     WHERE operation_id = ?1 AND name = ?2",
+                    params![
                         operation,
-                        step,
+                        *step,
                         StepState::Waiting.word(),
                         error,
                         at,
                         next_attempt_at.map(Timestamp::as_millisecond),
-                    ))?;
+                    ],
+                )?;
                 let detail = json!({
                     "attempt": attempt,
                     "duration_ms": duration_ms,
@@ -327,28 +321,28 @@ fn add_lines(
 }
 
 fn change_planes(
-    connection: &Connection,
+    connection: &Connection<'_>,
     presence: &str,
     planes: &[PlaneChange],
     now: Timestamp,
 ) -> Result<(), StoreError> {
     for change in planes {
-        let changed = connection
-            .prepare_cached(
-                "UPDATE plane
-                 SET since = CASE WHEN state = ?3 THEN since ELSE ?5 END,
-                     state = ?3, reason = ?4, next_attempt_at = ?6
-                 WHERE presence_id = ?1 AND plane = ?2
-                   AND (state <> ?3 OR reason IS NOT ?4 OR next_attempt_at IS NOT ?6)",
-            )?
-            .execute((
+        let changed = connection.execute(
+            "UPDATE plane
+             SET since = CASE WHEN state = ?3 THEN since ELSE ?5 END,
+                 state = ?3, reason = ?4, next_attempt_at = ?6
+             WHERE presence_id = ?1 AND plane = ?2
+               AND (state <> ?3 OR reason IS DISTINCT FROM ?4
+                    OR next_attempt_at IS DISTINCT FROM ?6)",
+            params![
                 presence,
                 change.plane.word(),
                 change.state.word(),
-                &change.reason,
+                change.reason.as_deref(),
                 now.as_millisecond(),
                 change.next_attempt_at.map(Timestamp::as_millisecond),
-            ))?;
+            ],
+        )?;
         if changed > 0 && change.state == PlaneState::Ready {
             let detail = json!({ "plane": change.plane });
             add_event(
@@ -366,7 +360,7 @@ fn change_planes(
 }
 
 fn end_run(
-    connection: &Connection,
+    connection: &Connection<'_>,
     operation: &str,
     presence: &str,
     end: &RunEnd,
@@ -384,25 +378,15 @@ fn end_run(
         RunEnd::Stuck { reason } => (OperationState::Stuck, None, None, Some(reason)),
         RunEnd::Released => (OperationState::Queued, Some(at), None, None),
     };
-    connection
-        .prepare_cached(
-            "UPDATE operation SET state = ?2, due_at = ?3, ended_at = ?4, reason = ?5, lease_owner = NULL
-             WHERE id = ?1",
-        )?
-        .execute((operation, state.word(), due_at, ended_at, reason))?;
+    connection.execute("UPDATE operation SET state = ?2, due_at = ?3, ended_at = ?4, reason = ?5, lease_owner = NULL
+             WHERE id = ?1", params![operation, state.word(), due_at, ended_at, reason])?;
     if let Some(presence_state) = end.presence_state() {
-        let changed = connection
-            .prepare_cached(
-                "UPDATE presence
-                 SET state = ?2, live_at = CASE WHEN ?3 THEN coalesce(live_at, ?4) ELSE live_at END
-                 WHERE id = ?1 AND state <> ?2",
-            )?
-            .execute((
-                presence,
-                presence_state.word(),
-                presence_state == PresenceState::Live,
-                at,
-            ))?;
+        let live_at = (presence_state == PresenceState::Live).then_some(at);
+        let changed = connection.execute(
+            "UPDATE presence SET state = ?2, live_at = coalesce(live_at, ?3)
+             WHERE id = ?1 AND state <> ?2",
+            params![presence, presence_state.word(), live_at],
+        )?;
         if changed > 0 && presence_state == PresenceState::NeedsAttention {
             add_event(
                 connection,
@@ -447,5 +431,6 @@ fn end_run(
             &no_detail(),
         )?;
     }
+    connection.announce();
     Ok(())
 }

@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 use hiendien_engine::ports::PortError;
 use jiff::Timestamp;
-use rusqlite::{Connection, Row};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::error::StoreError;
+use crate::sql::{Connection, Row, params};
 
 pub(crate) fn parse<T>(column: &'static str, text: &str) -> Result<T, StoreError>
 where
@@ -27,12 +27,7 @@ where
     T: FromStr,
     T::Err: Error + Send + Sync + 'static,
 {
-    parse(
-        column,
-        row.get_ref(column)?
-            .as_str()
-            .map_err(|error| StoreError::corrupt(column, error))?,
-    )
+    parse(column, row.str(column)?)
 }
 
 /// A column that must parse where it is not NULL.
@@ -41,13 +36,13 @@ where
     T: FromStr,
     T::Err: Error + Send + Sync + 'static,
 {
-    row.get::<_, Option<String>>(column)?
-        .map(|text| parse(column, &text))
+    row.optional_str(column)?
+        .map(|text| parse(column, text))
         .transpose()
 }
 
 pub(crate) fn moment(row: &Row<'_>, column: &'static str) -> Result<Timestamp, StoreError> {
-    let millis = row.get(column)?;
+    let millis = row.integer(column)?;
     Timestamp::from_millisecond(millis).map_err(|error| StoreError::corrupt(column, error))
 }
 
@@ -55,8 +50,7 @@ pub(crate) fn optional_moment(
     row: &Row<'_>,
     column: &'static str,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let millis: Option<i64> = row.get(column)?;
-    millis
+    row.optional_integer(column)?
         .map(|millis| {
             Timestamp::from_millisecond(millis).map_err(|error| StoreError::corrupt(column, error))
         })
@@ -76,7 +70,7 @@ pub(crate) fn to_json<T: Serialize>(column: &'static str, value: &T) -> Result<S
 
 /// Adds an event row.
 pub(crate) fn add_event(
-    connection: &Connection,
+    connection: &Connection<'_>,
     now: Timestamp,
     presence: &str,
     operation: Option<&str>,
@@ -84,19 +78,19 @@ pub(crate) fn add_event(
     step: Option<&str>,
     detail: &Value,
 ) -> Result<(), StoreError> {
-    connection
-        .prepare_cached(
-            "INSERT INTO event (at, presence_id, operation_id, kind, step, detail)
+    connection.before_event()?;
+    connection.execute(
+        "INSERT INTO event (at, presence_id, operation_id, kind, step, detail)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute((
+        params![
             now.as_millisecond(),
             presence,
             operation,
             kind,
             step,
-            detail.to_string(),
-        ))?;
+            &detail.to_string(),
+        ],
+    )?;
     Ok(())
 }
 

@@ -8,12 +8,12 @@ use hiendien_domain::site::RevisionHash;
 use hiendien_engine::ports::{Certificate, HostRole, PortError, Serving, ServingSite};
 use hiendien_engine::store::Publications;
 use jiff::Timestamp;
-use rusqlite::Connection;
 
-use crate::SqliteStore;
+use crate::Store;
 use crate::certificates::certificate;
 use crate::error::StoreError;
 use crate::row::{IntoPort, optional_text, text};
+use crate::sql::{Connection, params};
 
 /// The roles of a presence's service names, in the order of [`service_names`].
 const ROLES: [(&str, HostRole); 5] = [
@@ -24,16 +24,19 @@ const ROLES: [(&str, HostRole); 5] = [
     ("autodiscover", HostRole::Autodiscover),
 ];
 
-/// Tells edges that routes or certificates have changed.
-pub(crate) fn bump_version(connection: &Connection) -> Result<(), StoreError> {
-    connection
-        .prepare_cached("UPDATE serving SET version = version + 1 WHERE id = 1")?
-        .execute([])?;
+/// Tells edges that routes or certificates have changed. Comes last in a write: all who publish
+/// wait for this one row.
+pub(crate) fn bump_version(connection: &Connection<'_>) -> Result<(), StoreError> {
+    connection.execute(
+        "UPDATE serving SET version = version + 1 WHERE id = 1",
+        params![],
+    )?;
+    connection.announce();
     Ok(())
 }
 
 #[async_trait]
-impl Publications for SqliteStore {
+impl Publications for Store {
     async fn publish(
         &self,
         presence: PresenceId,
@@ -42,21 +45,19 @@ impl Publications for SqliteStore {
         now: Timestamp,
     ) -> Result<(), PortError> {
         let (presence, apex, revision) = (presence.to_string(), apex.clone(), revision.clone());
-        let publish = move |connection: &Connection| {
-            connection
-                .prepare_cached(
-                    "UPDATE presence SET revision = ?2, published_at = ?3
-                     WHERE id = ?1 AND revision IS NOT ?2",
-                )?
-                .execute((&presence, revision.as_str(), now.as_millisecond()))?;
+        let publish = move |connection: &Connection<'_>| {
+            connection.execute(
+                "UPDATE presence SET revision = ?2, published_at = ?3
+                 WHERE id = ?1 AND revision IS DISTINCT FROM ?2",
+                params![&presence, revision.as_str(), now.as_millisecond()],
+            )?;
             for (host, (role, _)) in service_names(&apex).iter().zip(ROLES) {
-                connection
-                    .prepare_cached(
-                        "INSERT INTO route (host, presence_id, apex, role) VALUES (?1, ?2, ?3, ?4)
-                         ON CONFLICT (host) DO UPDATE SET presence_id = excluded.presence_id,
-                             apex = excluded.apex, role = excluded.role",
-                    )?
-                    .execute((host.as_str(), &presence, apex.as_str(), role))?;
+                connection.execute(
+                    "INSERT INTO route (host, presence_id, apex, role) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (host) DO UPDATE SET presence_id = excluded.presence_id,
+                         apex = excluded.apex, role = excluded.role",
+                    params![host.as_str(), &presence, apex.as_str(), role],
+                )?;
             }
             bump_version(connection)
         };
@@ -68,17 +69,16 @@ impl Publications for SqliteStore {
 }
 
 #[async_trait]
-impl Serving for SqliteStore {
+impl Serving for Store {
     async fn site(&self, host: &DomainName) -> Result<Option<ServingSite>, PortError> {
         let host = host.clone();
-        let read = move |connection: &Connection| {
-            connection
-                .prepare_cached(
-                    "SELECT route.presence_id, route.apex, route.role, presence.revision
-                     FROM route JOIN presence ON presence.id = route.presence_id
-                     WHERE route.host = ?1",
-                )?
-                .query_and_then([host.as_str()], |row| {
+        let read = move |connection: &Connection<'_>| {
+            connection.query_first(
+                "SELECT route.presence_id, route.apex, route.role, presence.revision
+                 FROM route JOIN presence ON presence.id = route.presence_id
+                 WHERE route.host = ?1",
+                params![host.as_str()],
+                |row| {
                     let word: String = row.get("role")?;
                     let role = ROLES
                         .iter()
@@ -90,34 +90,33 @@ impl Serving for SqliteStore {
                         role: role.ok_or_else(|| StoreError::corrupt("route.role", word))?,
                         revision: optional_text(row, "revision")?,
                     })
-                })?
-                .next()
-                .transpose()
+                },
+            )
         };
         self.database.read(read).await.port("reading a route")
     }
 
     async fn certificate(&self, host: &DomainName) -> Result<Option<Certificate>, PortError> {
         let (host, seal) = (host.clone(), self.seal.clone());
-        let read = move |connection: &Connection| {
-            connection
-                .prepare_cached(
-                    "SELECT presence_id, serial, names, chain_pem, key_pem, not_before, not_after
-                     FROM certificate_host JOIN certificate ON certificate.id = certificate_id
-                     WHERE host = ?1",
-                )?
-                .query_and_then([host.as_str()], |row| certificate(&seal, row))?
-                .next()
-                .transpose()
+        let read = move |connection: &Connection<'_>| {
+            connection.query_first(
+                "SELECT presence_id, serial, names, chain_pem, key_pem, not_before, not_after
+                 FROM certificate_host JOIN certificate ON certificate.id = certificate_id
+                 WHERE host = ?1",
+                params![host.as_str()],
+                |row| certificate(&seal, row),
+            )
         };
         self.database.read(read).await.port("reading a certificate")
     }
 
     async fn version(&self) -> Result<u64, PortError> {
-        let read = |connection: &Connection| {
-            let version: i64 = connection
-                .prepare_cached("SELECT version FROM serving WHERE id = 1")?
-                .query_row([], |row| row.get(0))?;
+        let read = |connection: &Connection<'_>| {
+            let version: i64 = connection.query_one(
+                "SELECT version FROM serving WHERE id = 1",
+                params![],
+                |row| row.get("version"),
+            )?;
             Ok(version.unsigned_abs())
         };
         self.database

@@ -6,11 +6,11 @@ use hiendien_domain::name::DomainName;
 use hiendien_domain::records::{ZoneSpec, guard};
 use hiendien_engine::ports::{Delegation, Delegations, PortError, ServedZone, ZoneSource, Zones};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension};
 
-use crate::SqliteStore;
+use crate::Store;
 use crate::error::StoreError;
-use crate::row::{IntoPort, from_json, text, to_json};
+use crate::row::{IntoPort, from_json, optional_text, text, to_json};
+use crate::sql::{Connection, params};
 
 /// Serials grow with every change and with time, so that a zone that was dropped and made anew
 /// does not go back (RFC 1982).
@@ -19,36 +19,42 @@ fn serial_after(previous: Option<u32>, now: Timestamp) -> u32 {
     previous.map_or(seconds, |previous| seconds.max(previous.wrapping_add(1)))
 }
 
-fn bump(connection: &Connection, apex: &str, now: Timestamp) -> Result<Option<u32>, StoreError> {
-    let previous: Option<u32> = connection
-        .prepare_cached("SELECT serial FROM zone WHERE apex = ?1")?
-        .query_row([apex], |row| row.get(0))
-        .optional()?;
+fn bump(
+    connection: &Connection<'_>,
+    apex: &str,
+    now: Timestamp,
+) -> Result<Option<u32>, StoreError> {
+    let previous: Option<u32> = connection.query_first(
+        "SELECT serial FROM zone WHERE apex = ?1 FOR UPDATE",
+        params![apex],
+        |row| row.get("serial"),
+    )?;
     let Some(previous) = previous else {
         return Ok(None);
     };
     let serial = serial_after(Some(previous), now);
-    connection
-        .prepare_cached("UPDATE zone SET serial = ?2 WHERE apex = ?1")?
-        .execute((apex, serial))?;
+    connection.execute(
+        "UPDATE zone SET serial = ?2 WHERE apex = ?1",
+        params![apex, serial],
+    )?;
     Ok(Some(serial))
 }
 
 #[async_trait]
-impl Zones for SqliteStore {
+impl Zones for Store {
     async fn put_zone(&self, presence: PresenceId, spec: &ZoneSpec) -> Result<u32, PortError> {
         let action = format!("writing zone `{}`", spec.apex);
         let (spec, now) = (spec.clone(), self.clock.now());
-        let put = move |connection: &Connection| {
-            let held = connection
-                .prepare_cached("SELECT presence_id, serial, spec FROM zone WHERE apex = ?1")?
-                .query_and_then([spec.apex.as_str()], |row| {
+        let put = move |connection: &Connection<'_>| {
+            let held = connection.query_first(
+                "SELECT presence_id, serial, spec FROM zone WHERE apex = ?1 FOR UPDATE",
+                params![spec.apex.as_str()],
+                |row| {
                     let holder: PresenceId = text(row, "presence_id")?;
-                    let held: ZoneSpec = from_json("zone.spec", &row.get::<_, String>("spec")?)?;
-                    Ok::<_, StoreError>((holder, row.get::<_, u32>("serial")?, held))
-                })?
-                .next()
-                .transpose()?;
+                    let held: ZoneSpec = from_json("zone.spec", row.str("spec")?)?;
+                    Ok((holder, row.get::<u32>("serial")?, held))
+                },
+            )?;
             if let Some((holder, serial, held)) = &held {
                 if *holder != presence {
                     return Ok(Err("it belongs to another presence".to_owned()));
@@ -60,18 +66,24 @@ impl Zones for SqliteStore {
                     return Ok(Err(brake.to_string()));
                 }
             }
-            let serial = serial_after(held.map(|(_, serial, _)| serial), now);
-            connection
-                .prepare_cached(
-                    "INSERT INTO zone (apex, presence_id, serial, spec) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (apex) DO UPDATE SET serial = excluded.serial, spec = excluded.spec",
-                )?
-                .execute((
+            let serial = serial_after(held.as_ref().map(|(_, serial, _)| *serial), now);
+            // Of two that find no zone, one inserts it; the other then finds whose it is.
+            connection.execute(
+                match held {
+                    Some(_) => {
+                        "UPDATE zone SET serial = ?3, spec = ?4 WHERE apex = ?1 AND presence_id = ?2"
+                    }
+                    None => {
+                        "INSERT INTO zone (apex, presence_id, serial, spec) VALUES (?1, ?2, ?3, ?4)"
+                    }
+                },
+                params![
                     spec.apex.as_str(),
-                    presence.to_string(),
+                    &presence.to_string(),
                     serial,
-                    to_json("zone.spec", &spec)?,
-                ))?;
+                    &to_json("zone.spec", &spec)?,
+                ],
+            )?;
             Ok(Ok(serial))
         };
         let put = self.database.write(put).await.port(&action)?;
@@ -85,23 +97,19 @@ impl Zones for SqliteStore {
     ) -> Result<u32, PortError> {
         let action = format!("adding challenge records to zone `{apex}`");
         let (apex, values, now) = (apex.clone(), values.to_vec(), self.clock.now());
-        let add = move |connection: &Connection| {
+        let add = move |connection: &Connection<'_>| {
             let mut added = 0;
             for (owner, value) in &values {
-                added += connection
-                    .prepare_cached(
-                        "INSERT INTO challenge (apex, owner, value) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-                    )?
-                    .execute((apex.as_str(), owner.as_str(), value))?;
+                added += connection.execute("INSERT INTO challenge (apex, owner, value) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING", params![apex.as_str(), owner.as_str(), value])?;
             }
             if added > 0 {
                 return bump(connection, apex.as_str(), now);
             }
-            let serial = connection
-                .prepare_cached("SELECT serial FROM zone WHERE apex = ?1")?
-                .query_row([apex.as_str()], |row| row.get(0))
-                .optional()?;
-            Ok(serial)
+            connection.query_first(
+                "SELECT serial FROM zone WHERE apex = ?1",
+                params![apex.as_str()],
+                |row| row.get("serial"),
+            )
         };
         let serial = self.database.write(add).await.port(&action)?;
         serial.ok_or_else(|| PortError::misconfigured(action, "there is no such zone"))
@@ -113,14 +121,13 @@ impl Zones for SqliteStore {
         values: &[(DomainName, String)],
     ) -> Result<(), PortError> {
         let (apex, values, now) = (apex.clone(), values.to_vec(), self.clock.now());
-        let remove = move |connection: &Connection| {
+        let remove = move |connection: &Connection<'_>| {
             let mut removed = 0;
             for (owner, value) in &values {
-                removed += connection
-                    .prepare_cached(
-                        "DELETE FROM challenge WHERE apex = ?1 AND owner = ?2 AND value = ?3",
-                    )?
-                    .execute((apex.as_str(), owner.as_str(), value))?;
+                removed += connection.execute(
+                    "DELETE FROM challenge WHERE apex = ?1 AND owner = ?2 AND value = ?3",
+                    params![apex.as_str(), owner.as_str(), value],
+                )?;
             }
             if removed > 0 {
                 bump(connection, apex.as_str(), now)?;
@@ -135,40 +142,39 @@ impl Zones for SqliteStore {
 }
 
 #[async_trait]
-impl Delegations for SqliteStore {
+impl Delegations for Store {
     async fn put_delegation(
         &self,
         presence: PresenceId,
         delegation: &Delegation,
     ) -> Result<(), PortError> {
         let delegation = delegation.clone();
-        let put = move |connection: &Connection| {
-            connection
-                .prepare_cached(
-                    "INSERT INTO delegation (child, presence_id, name_servers) VALUES (?1, ?2, ?3)
+        let put = move |connection: &Connection<'_>| {
+            connection.execute(
+                "INSERT INTO delegation (child, presence_id, name_servers) VALUES (?1, ?2, ?3)
                      ON CONFLICT (child) DO UPDATE
                      SET presence_id = excluded.presence_id, name_servers = excluded.name_servers",
-                )?
-                .execute((
+                params![
                     delegation.child.as_str(),
-                    presence.to_string(),
-                    to_json("delegation.name_servers", &delegation.name_servers)?,
-                ))?;
+                    &presence.to_string(),
+                    &to_json("delegation.name_servers", &delegation.name_servers)?,
+                ],
+            )?;
             Ok(())
         };
         self.database.write(put).await.port("writing a delegation")
     }
 }
 
-impl ZoneSource for SqliteStore {
+impl ZoneSource for Store {
     fn zone_serial(&self, apex: &DomainName) -> Result<Option<u32>, PortError> {
         self.database
             .read_blocking(|connection| {
-                let serial = connection
-                    .prepare_cached("SELECT serial FROM zone WHERE apex = ?1")?
-                    .query_row([apex.as_str()], |row| row.get(0))
-                    .optional()?;
-                Ok(serial)
+                connection.query_first(
+                    "SELECT serial FROM zone WHERE apex = ?1",
+                    params![apex.as_str()],
+                    |row| row.get("serial"),
+                )
             })
             .port("reading a zone's serial")
     }
@@ -176,31 +182,30 @@ impl ZoneSource for SqliteStore {
     fn zone(&self, apex: &DomainName) -> Result<Option<ServedZone>, PortError> {
         self.database
             .read_blocking(|connection| {
-                // One snapshot for both reads: a challenge added in between would belong to a newer serial.
-                let transaction = connection.unchecked_transaction()?;
-                let zone = transaction
-                    .prepare_cached("SELECT serial, spec FROM zone WHERE apex = ?1")?
-                    .query_and_then([apex.as_str()], |row| {
-                        let spec = from_json("zone.spec", &row.get::<_, String>("spec")?)?;
-                        Ok::<(u32, ZoneSpec), StoreError>((row.get("serial")?, spec))
-                    })?
-                    .next()
-                    .transpose()?;
-                let Some((serial, spec)) = zone else {
-                    return Ok(None);
-                };
-                let challenges = transaction
-                    .prepare_cached("SELECT owner, value FROM challenge WHERE apex = ?1")?
-                    .query_and_then([apex.as_str()], |row| {
-                        Ok::<_, StoreError>((text(row, "owner")?, row.get("value")?))
-                    })?
-                    .collect::<Result<_, _>>()?;
-                transaction.commit()?;
-                Ok(Some(ServedZone {
-                    spec,
-                    serial,
-                    challenges,
-                }))
+                // One statement, hence one snapshot: a challenge added in between would belong to
+                // a newer serial. A row per challenge, and one where there is none.
+                let mut zone = None;
+                connection.query(
+                    "SELECT zone.serial, zone.spec, challenge.owner, challenge.value
+                     FROM zone LEFT JOIN challenge ON challenge.apex = zone.apex
+                     WHERE zone.apex = ?1",
+                    params![apex.as_str()],
+                    |row| {
+                        let served = match &mut zone {
+                            Some(served) => served,
+                            None => zone.insert(ServedZone {
+                                spec: from_json("zone.spec", row.str("spec")?)?,
+                                serial: row.get("serial")?,
+                                challenges: Vec::new(),
+                            }),
+                        };
+                        if let Some(owner) = optional_text(row, "owner")? {
+                            served.challenges.push((owner, row.get("value")?));
+                        }
+                        Ok(())
+                    },
+                )?;
+                Ok(zone)
             })
             .port("reading a zone")
     }
@@ -208,18 +213,19 @@ impl ZoneSource for SqliteStore {
     fn delegation(&self, child: &DomainName) -> Result<Option<Delegation>, PortError> {
         self.database
             .read_blocking(|connection| {
-                connection
-                    .prepare_cached("SELECT name_servers FROM delegation WHERE child = ?1")?
-                    .query_and_then([child.as_str()], |row| {
-                        let json: String = row.get(0)?;
-                        let name_servers = from_json("delegation.name_servers", &json)?;
+                connection.query_first(
+                    "SELECT name_servers FROM delegation WHERE child = ?1",
+                    params![child.as_str()],
+                    |row| {
                         Ok(Delegation {
                             child: child.clone(),
-                            name_servers,
+                            name_servers: from_json(
+                                "delegation.name_servers",
+                                row.str("name_servers")?,
+                            )?,
                         })
-                    })?
-                    .next()
-                    .transpose()
+                    },
+                )
             })
             .port("reading a delegation")
     }

@@ -21,7 +21,7 @@ use hiendien_mail::{
     MailProbe, MailboxSettings, OwnerLetters, SmtpMessages, SmtpSettings, SqliteMailboxes,
 };
 use hiendien_store::revisions::FolderRevisions;
-use hiendien_store::{SqliteStore, StoreSettings};
+use hiendien_store::{Place, Store, StoreSettings};
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -48,12 +48,11 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let shared_platform = Arc::new(config.platform.clone());
 
     let settings = StoreSettings {
-        database: state.join("store.db"),
+        place: Place::Sqlite(state.join("store.db")),
         seal_key: state.join("secrets/seal.key"),
     };
-    let store = Arc::new(
-        SqliteStore::open(&settings, Arc::clone(&clock)).context("cannot open the store")?,
-    );
+    let store =
+        Arc::new(Store::open(&settings, Arc::clone(&clock)).context("cannot open the store")?);
     let broken = store
         .break_leases(clock.now())
         .await
@@ -251,11 +250,7 @@ fn lock(config: &Config) -> anyhow::Result<File> {
 }
 
 /// Makes the operator's key at the first start, and lets its holder in.
-async fn put_operator_key(
-    config: &Config,
-    store: &SqliteStore,
-    clock: &dyn Clock,
-) -> anyhow::Result<()> {
+async fn put_operator_key(config: &Config, store: &Store, clock: &dyn Clock) -> anyhow::Result<()> {
     let path = config.operator_key();
     if !path.exists() {
         let key = format!("op_{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
