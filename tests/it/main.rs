@@ -12,5 +12,6 @@ mod hostile;
 mod mail;
 mod provision;
 mod site;
+mod store;
 mod tidy;
 mod zones;

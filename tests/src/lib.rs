@@ -4,10 +4,12 @@
     reason = "a test ends where what it needs is missing"
 )]
 
+pub mod conformance;
 pub mod dns;
 pub mod lab;
 pub mod net;
 pub mod pebble;
+pub mod postgres;
 pub mod resume;
 pub mod site;
 pub mod wait;

@@ -1,0 +1,3 @@
+//! What every adapter of a port has to do, whichever it is.
+
+pub mod store;
