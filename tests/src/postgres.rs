@@ -22,12 +22,8 @@ use crate::net::{address, slot};
 const HOST: u8 = 43;
 const PORT: u16 = 5432;
 const PASSWORD: &str = "chỉ để thử";
-/// Most tests kill it in the end, so there is no sense in waiting for the disk.
-const FAST: &[&str] = &[
-    "fsync=off",
-    "synchronous_commit=off",
-    "full_page_writes=off",
-];
+/// No test outlives a power cut, so there is no sense in waiting for the disk.
+const FAST: &[&str] = &["fsync=off", "full_page_writes=off"];
 
 /// A running cluster. It listens on a socket without a password, and on the test's address with
 /// one, with TLS for who wants it. It is stopped on `Drop`; what a killed test left is cleared up at

@@ -24,8 +24,14 @@ impl ApiKeys for Store {
         let write = move |connection: &Connection<'_>| {
             connection.execute("DELETE FROM api_key WHERE name = ?1", params![&key.name])?;
             connection.execute(
-                "INSERT INTO api_key (key_hash, name, registrar, created_at) VALUES (?1, ?2, ?3, ?4)",
-                params![&key_hash[..], &key.name, key.registrar.as_deref(), now.as_millisecond()],
+                "INSERT INTO api_key (key_hash, name, registrar, created_at)
+                 VALUES (?1, ?2, ?3, ?4)",
+                params![
+                    &key_hash[..],
+                    &key.name,
+                    key.registrar.as_deref(),
+                    now.as_millisecond()
+                ],
             )?;
             Ok(())
         };

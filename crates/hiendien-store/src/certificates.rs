@@ -85,7 +85,11 @@ impl CertificateVault for Store {
         let seal = self.seal.clone();
         let read = move |connection: &Connection<'_>| {
             let presence = presence.to_string();
-            connection.query_first("SELECT directory, order_url, names, key_pem FROM certificate_order WHERE presence_id = ?1", params![&presence], |row| {
+            connection.query_first(
+                "SELECT directory, order_url, names, key_pem FROM certificate_order
+                 WHERE presence_id = ?1",
+                params![&presence],
+                |row| {
                     let key = seal.open(&order_place(&presence), row.bytes("key_pem")?)?;
                     Ok(CertificateOrder {
                         directory: row.get("directory")?,
@@ -93,7 +97,8 @@ impl CertificateVault for Store {
                         key_pem: Secret::new(key),
                         names: from_json("certificate_order.names", row.str("names")?)?,
                     })
-                })
+                },
+            )
         };
         self.database
             .read(read)
@@ -114,16 +119,21 @@ impl CertificateVault for Store {
             .port(action)?;
         let order = order.clone();
         let put = move |connection: &Connection<'_>| {
-            connection.execute("INSERT INTO certificate_order (presence_id, directory, order_url, names, key_pem)
-                     VALUES (?1, ?2, ?3, ?4, ?5)
-                     ON CONFLICT (presence_id) DO UPDATE SET directory = excluded.directory,
-                         order_url = excluded.order_url, names = excluded.names, key_pem = excluded.key_pem", params![
+            connection.execute(
+                "INSERT INTO certificate_order
+                     (presence_id, directory, order_url, names, key_pem)
+                 VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (presence_id) DO UPDATE SET directory = excluded.directory,
+                     order_url = excluded.order_url, names = excluded.names,
+                     key_pem = excluded.key_pem",
+                params![
                     &presence,
                     &order.directory,
                     &order.order_url,
                     &to_json("certificate_order.names", &order.names)?,
                     &sealed,
-                ])?;
+                ],
+            )?;
             Ok(())
         };
         self.database.write(put).await.port(action)
@@ -173,9 +183,12 @@ impl CertificateVault for Store {
             .port(action)?;
         let certificate = certificate.clone();
         let put = move |connection: &Connection<'_>| {
-            connection.execute("INSERT INTO certificate (presence_id, serial, names, chain_pem, key_pem, not_before, not_after)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                     ON CONFLICT (presence_id, serial) DO NOTHING", params![
+            connection.execute(
+                "INSERT INTO certificate
+                     (presence_id, serial, names, chain_pem, key_pem, not_before, not_after)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT (presence_id, serial) DO NOTHING",
+                params![
                     &presence,
                     &certificate.serial,
                     &to_json("certificate.names", &certificate.names)?,
@@ -183,7 +196,8 @@ impl CertificateVault for Store {
                     &sealed,
                     certificate.not_before.as_millisecond(),
                     certificate.not_after.as_millisecond(),
-                ])?;
+                ],
+            )?;
             let id: i64 = connection.query_one(
                 "SELECT id FROM certificate WHERE presence_id = ?1 AND serial = ?2",
                 params![&presence, &certificate.serial],

@@ -42,8 +42,11 @@ impl Database {
         match place {
             Place::Sqlite(path) => Ok(Self::Sqlite(Arc::new(SqliteDatabase::open(path)?))),
             Place::Postgres(settings) => {
-                let session = Server::new(settings)?.connect()?;
-                check_postgres(&session, place)?;
+                let session = postgres::apart(|| {
+                    let session = Server::new(settings)?.connect()?;
+                    check_postgres(&session, place)?;
+                    Ok(session)
+                })?;
                 Ok(Self::Postgres(PostgresDatabase::start(settings, session)?))
             }
         }

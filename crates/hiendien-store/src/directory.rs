@@ -16,7 +16,7 @@ use crate::sql::{Connection, Row, params};
 
 const PRESENCE: &str =
     "SELECT id, claim_id, registrar, reference, state, plan, created_at, live_at,
-    operation_id, revision FROM presence";
+         operation_id, revision FROM presence";
 
 fn presence(connection: &Connection<'_>, row: &Row<'_>) -> Result<Presence, StoreError> {
     let id: PresenceId = text(row, "id")?;
@@ -67,7 +67,7 @@ pub(crate) fn read_operation(
 ) -> Result<Option<Operation>, StoreError> {
     let mut steps = connection.query(
         "SELECT name, state, attempt, output, error, started_at, ended_at, next_attempt_at
-             FROM step WHERE operation_id = ?1 ORDER BY position",
+         FROM step WHERE operation_id = ?1 ORDER BY position",
         params![&id.to_string()],
         |row| {
             let output: Option<String> = row.get("output")?;
@@ -85,7 +85,11 @@ pub(crate) fn read_operation(
             })
         },
     )?;
-    connection.query_first("SELECT id, presence_id, verb, state, created_at, ended_at, due_at, reason FROM operation WHERE id = ?1", params![&id.to_string()], |row| {
+    connection.query_first(
+        "SELECT id, presence_id, verb, state, created_at, ended_at, due_at, reason FROM operation
+         WHERE id = ?1",
+        params![&id.to_string()],
+        |row| {
             Ok(Operation {
                 id: text(row, "id")?,
                 presence: text(row, "presence_id")?,
@@ -97,7 +101,8 @@ pub(crate) fn read_operation(
                 reason: row.get("reason")?,
                 steps: std::mem::take(&mut steps),
             })
-        })
+        },
+    )
 }
 
 fn limit(limit: usize) -> i64 {

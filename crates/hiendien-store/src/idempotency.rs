@@ -46,7 +46,11 @@ impl IdempotencyKeys for Store {
             )?;
             Ok(match held {
                 None => {
-                    connection.execute("INSERT INTO idempotency (caller, key, fingerprint, begun_at) VALUES (?1, ?2, ?3, ?4)", params![&caller, &key, &fingerprint, at])?;
+                    connection.execute(
+                        "INSERT INTO idempotency (caller, key, fingerprint, begun_at)
+                         VALUES (?1, ?2, ?3, ?4)",
+                        params![&caller, &key, &fingerprint, at],
+                    )?;
                     IdempotentReply::Begun
                 }
                 Some((held, _, _)) if held != fingerprint => IdempotentReply::Mismatch,

@@ -67,8 +67,7 @@ pub struct StoreSettings {
 
 impl Store {
     /// Opens the store. An embedded one is made where there is none and brought to the newest
-    /// schema; a server has to have that schema already, by [`migrate`]. Blocks: call it off the async threads
-    /// where the store may be on a server.
+    /// schema; a server has to have that schema already, by [`migrate`].
     pub fn open(settings: &StoreSettings, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let database = Database::open(&settings.place)?;
         let seal = Seal::load_or_make(&settings.seal_key)?;

@@ -36,12 +36,12 @@ impl PasswordLinks for Store {
             let (presence, address) = (link.presence.to_string(), link.address.as_str());
             connection.execute(
                 "DELETE FROM password_link
-                     WHERE presence_id = ?1 AND address = ?2 AND token_hash <> ?3",
+                 WHERE presence_id = ?1 AND address = ?2 AND token_hash <> ?3",
                 params![&presence, address, &token_hash],
             )?;
             connection.execute(
                 "INSERT INTO password_link (token_hash, presence_id, address, expires_at)
-                     VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+                 VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
                 params![&token_hash, &presence, address, expires_at],
             )?;
             Ok(())
@@ -62,7 +62,7 @@ impl PasswordLinks for Store {
         let read = move |connection: &Connection<'_>| {
             connection.query_first(
                 "SELECT presence_id, address, expires_at FROM password_link
-                     WHERE token_hash = ?1 AND used_at IS NULL AND expires_at > ?2",
+                 WHERE token_hash = ?1 AND used_at IS NULL AND expires_at > ?2",
                 params![&token_hash, now.as_millisecond()],
                 link,
             )
@@ -82,8 +82,8 @@ impl PasswordLinks for Store {
         let take = move |connection: &Connection<'_>| {
             connection.query_first(
                 "UPDATE password_link SET used_at = ?2
-                     WHERE token_hash = ?1 AND used_at IS NULL AND expires_at > ?2
-                     RETURNING presence_id, address, expires_at",
+                 WHERE token_hash = ?1 AND used_at IS NULL AND expires_at > ?2
+                 RETURNING presence_id, address, expires_at",
                 params![&token_hash, now.as_millisecond()],
                 link,
             )

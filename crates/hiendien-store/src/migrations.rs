@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use crate::database::Place;
 use crate::error::StoreError;
-use crate::sql::postgres::{MIGRATION_LOCK, Server, Session};
+use crate::sql::postgres::{MIGRATION_LOCK, Server, Session, apart};
 use crate::sql::{self, params};
 
 const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_base/up.sql")];
@@ -39,7 +39,7 @@ pub fn migrate_to(place: &Place, version: i64) -> Result<Migrated, StoreError> {
     match place {
         Place::Sqlite(path) => migrate_sqlite_to(&mut Connection::open(path)?, path, version),
         Place::Postgres(settings) => {
-            migrate_postgres_to(&Server::new(settings)?.connect()?, place, version)
+            apart(|| migrate_postgres_to(&Server::new(settings)?.connect()?, place, version))
         }
     }
 }

@@ -37,7 +37,8 @@ impl Store {
         self.database
             .write(move |connection| {
                 connection.execute(
-                    "UPDATE operation SET due_at = ?1, fence = fence + 1, lease_owner = NULL, state = ?2
+                    "UPDATE operation
+                     SET due_at = ?1, fence = fence + 1, lease_owner = NULL, state = ?2
                      WHERE state = ?3",
                     params![
                         now.as_millisecond(),
@@ -91,7 +92,7 @@ impl OperationLog for Store {
         const DUE: &str = "SELECT id FROM operation WHERE due_at <= ?1 ORDER BY due_at LIMIT 1";
         // Where others look at the same time, each gets one that no other has.
         const TAKE: &str = "SELECT id FROM operation WHERE due_at <= ?1 ORDER BY due_at LIMIT 1
-            FOR UPDATE SKIP LOCKED";
+             FOR UPDATE SKIP LOCKED";
         // Most looks find nothing; they need not take a turn at the writer.
         let look = move |connection: &Connection<'_>| {
             let due = connection.query_first(DUE, params![now.as_millisecond()], |_| Ok(()))?;
@@ -332,8 +333,8 @@ fn change_planes(
              SET since = CASE WHEN state = ?3 THEN since ELSE ?5 END,
                  state = ?3, reason = ?4, next_attempt_at = ?6
              WHERE presence_id = ?1 AND plane = ?2
-               AND (state <> ?3 OR reason IS DISTINCT FROM ?4
-                    OR next_attempt_at IS DISTINCT FROM ?6)",
+                 AND (state <> ?3 OR reason IS DISTINCT FROM ?4
+                 OR next_attempt_at IS DISTINCT FROM ?6)",
             params![
                 presence,
                 change.plane.word(),
@@ -378,8 +379,12 @@ fn end_run(
         RunEnd::Stuck { reason } => (OperationState::Stuck, None, None, Some(reason)),
         RunEnd::Released => (OperationState::Queued, Some(at), None, None),
     };
-    connection.execute("UPDATE operation SET state = ?2, due_at = ?3, ended_at = ?4, reason = ?5, lease_owner = NULL
-             WHERE id = ?1", params![operation, state.word(), due_at, ended_at, reason])?;
+    connection.execute(
+        "UPDATE operation
+         SET state = ?2, due_at = ?3, ended_at = ?4, reason = ?5, lease_owner = NULL
+         WHERE id = ?1",
+        params![operation, state.word(), due_at, ended_at, reason],
+    )?;
     if let Some(presence_state) = end.presence_state() {
         let live_at = (presence_state == PresenceState::Live).then_some(at);
         let changed = connection.execute(

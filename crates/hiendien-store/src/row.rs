@@ -81,7 +81,7 @@ pub(crate) fn add_event(
     connection.before_event()?;
     connection.execute(
         "INSERT INTO event (at, presence_id, operation_id, kind, step, detail)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
             now.as_millisecond(),
             presence,

@@ -100,7 +100,11 @@ impl Zones for Store {
         let add = move |connection: &Connection<'_>| {
             let mut added = 0;
             for (owner, value) in &values {
-                added += connection.execute("INSERT INTO challenge (apex, owner, value) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING", params![apex.as_str(), owner.as_str(), value])?;
+                added += connection.execute(
+                    "INSERT INTO challenge (apex, owner, value) VALUES (?1, ?2, ?3)
+                     ON CONFLICT DO NOTHING",
+                    params![apex.as_str(), owner.as_str(), value],
+                )?;
             }
             if added > 0 {
                 return bump(connection, apex.as_str(), now);
@@ -152,8 +156,8 @@ impl Delegations for Store {
         let put = move |connection: &Connection<'_>| {
             connection.execute(
                 "INSERT INTO delegation (child, presence_id, name_servers) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (child) DO UPDATE
-                     SET presence_id = excluded.presence_id, name_servers = excluded.name_servers",
+                 ON CONFLICT (child) DO UPDATE
+                 SET presence_id = excluded.presence_id, name_servers = excluded.name_servers",
                 params![
                     delegation.child.as_str(),
                     &presence.to_string(),

@@ -121,10 +121,25 @@ impl Server {
             client: RefCell::new(client),
             statements: RefCell::default(),
             transaction: Cell::new(Transaction::None),
+            broken: Cell::new(false),
             announces: Cell::new(false),
             orders_events: Cell::new(false),
         })
     }
+}
+
+/// Runs `work` on a thread of its own: a connection blocks, which no async thread may do, and
+/// opening a store is not always done off them.
+pub(crate) fn apart<T: Send>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send,
+) -> Result<T, StoreError> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("store-opener".to_owned());
+        let opening = thread
+            .spawn_scoped(scope, work)
+            .map_err(StoreError::Thread)?;
+        opening.join().map_err(|_| StoreError::Stopped)?
+    })
 }
 
 /// Says which database, for people. There is no password in it.
@@ -163,6 +178,8 @@ pub(crate) struct Session {
     client: RefCell<Client>,
     statements: RefCell<HashMap<String, Statement>>,
     transaction: Cell<Transaction>,
+    /// The server has said that it is going, or the connection has failed.
+    broken: Cell<bool>,
     announces: Cell<bool>,
     orders_events: Cell<bool>,
 }
@@ -170,7 +187,8 @@ pub(crate) struct Session {
 impl Session {
     /// Runs statements that have no parameters, as one.
     pub(crate) fn batch(&self, sql: &str) -> Result<(), StoreError> {
-        Ok(self.client.borrow_mut().batch_execute(sql)?)
+        let done = self.client.borrow_mut().batch_execute(sql);
+        self.note(done)
     }
 
     pub(super) fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, StoreError> {
@@ -210,6 +228,13 @@ impl Session {
         if answer.is_err() && self.transaction.get() == Transaction::Open {
             self.transaction.set(Transaction::Failed);
         }
+        self.note(answer)
+    }
+
+    fn note<T>(&self, answer: Result<T, postgres::Error>) -> Result<T, StoreError> {
+        if answer.as_ref().is_err_and(breaks) {
+            self.broken.set(true);
+        }
         Ok(answer?)
     }
 
@@ -242,7 +267,7 @@ impl Session {
     }
 
     fn is_closed(&self) -> bool {
-        self.client.borrow().is_closed()
+        self.broken.get() || self.client.borrow().is_closed()
     }
 
     pub(super) fn announce(&self) {
@@ -515,6 +540,24 @@ fn collides(error: &postgres::Error) -> bool {
     .any(|state| error.code() == Some(state))
 }
 
+/// Whether the connection is of no more use. A server that stops says so, and closes only then.
+fn breaks(error: &postgres::Error) -> bool {
+    match error.code() {
+        Some(state) => [
+            SqlState::ADMIN_SHUTDOWN,
+            SqlState::CRASH_SHUTDOWN,
+            SqlState::CANNOT_CONNECT_NOW,
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+        ]
+        .contains(state),
+        None => lost(error),
+    }
+}
+
+fn lost(error: &postgres::Error) -> bool {
+    error.is_closed() || error.source().is_some_and(<dyn Error>::is::<io::Error>)
+}
+
 /// Whether it may go well a little later with nothing mended on our side.
 pub(crate) fn passes(error: &postgres::Error) -> bool {
     match error.code() {
@@ -525,7 +568,7 @@ pub(crate) fn passes(error: &postgres::Error) -> bool {
             ["08", "40", "53", "57", "58"].contains(&&code[..2])
                 || ["23505", "25006", "55P03"].contains(&code)
         }
-        None => error.is_closed() || error.source().is_some_and(<dyn Error>::is::<io::Error>),
+        None => lost(error),
     }
 }
 
