@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hiendien_domain::lifecycle::{Plane, PlaneState};
@@ -18,7 +18,7 @@ use integration_tests::postgres::Postgres;
 use integration_tests::wait::wait_for;
 use tempfile::TempDir;
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 struct Sqlite {
     store: Store,
@@ -65,10 +65,7 @@ impl Sqlite {
 
 impl Server {
     async fn start() -> Self {
-        Self::on(Postgres::start()).await
-    }
-
-    async fn on(postgres: Postgres) -> Self {
+        let postgres = Postgres::start();
         let folder = tempfile::tempdir().unwrap();
         let clock = SetClock::at(1_800_000_000);
         let place = Place::Postgres(postgres.settings());
@@ -396,52 +393,4 @@ async fn migrates_a_server_when_told_to_and_not_before() {
     assert!(late.contains("use a newer program"), "{late}");
     let late = migrated(place("store")).await.unwrap_err();
     assert!(matches!(late, StoreError::TooNew { .. }));
-}
-
-/// How much each database does, with the disk waited for. Prints; asserts only that it works.
-#[tokio::test(flavor = "multi_thread")]
-async fn measures_accepting_and_leasing() {
-    let sqlite = Sqlite::start().await;
-    measure("SQLite", &sqlite).await;
-    let server = Server::on(Postgres::start_durable()).await;
-    measure("PostgreSQL", &server).await;
-}
-
-async fn measure(database: &str, bed: &dyn Bed) {
-    const TASKS: usize = 16;
-    const EACH: usize = 16;
-    let count = (TASKS * EACH) as f64;
-    let timed = async |what: &str, work: Vec<tokio::task::JoinHandle<()>>, began: Instant| {
-        for task in work {
-            task.await.unwrap();
-        }
-        let per_second = count / began.elapsed().as_secs_f64();
-        println!("{database}: {per_second:.0} {what} per second, {TASKS} at a time");
-    };
-    let store = bed.store();
-    let began = Instant::now();
-    let tasks = (0..TASKS).map(|task| {
-        let store = store.clone();
-        tokio::spawn(async move {
-            for number in 0..EACH {
-                let new = claim("nhan-hoa", &format!("do-{task}-{number}"));
-                store.accept(new, at(0)).await.unwrap();
-            }
-        })
-    });
-    timed("accepts", tasks.collect(), began).await;
-    let began = Instant::now();
-    let tasks = (0..TASKS).map(|task| {
-        let store = store.clone();
-        tokio::spawn(async move {
-            let worker = format!("worker-{task}");
-            while store
-                .lease_next(&worker, at(1), LEASE)
-                .await
-                .unwrap()
-                .is_some()
-            {}
-        })
-    });
-    timed("leases", tasks.collect(), began).await;
 }

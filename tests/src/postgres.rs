@@ -22,8 +22,6 @@ use crate::net::{address, slot};
 const HOST: u8 = 43;
 const PORT: u16 = 5432;
 const PASSWORD: &str = "chỉ để thử";
-/// No test outlives a power cut, so there is no sense in waiting for the disk.
-const FAST: &[&str] = &["fsync=off", "full_page_writes=off"];
 
 /// A running cluster. It listens on a socket without a password, and on the test's address with
 /// one, with TLS for who wants it. It is stopped on `Drop`; what a killed test left is cleared up at
@@ -32,7 +30,6 @@ const FAST: &[&str] = &["fsync=off", "full_page_writes=off"];
 pub struct Postgres {
     folder: PathBuf,
     server: Option<Child>,
-    settings: Vec<String>,
     /// One test at a time in this slot, should the tests not run under nextest.
     _turn: File,
 }
@@ -93,15 +90,6 @@ fn succeeded(what: &str, output: &Output) {
 impl Postgres {
     /// Starts a cluster with an empty database `store`.
     pub fn start() -> Self {
-        Self::start_with(FAST)
-    }
-
-    /// Starts one that waits for the disk as a real one does, for measuring.
-    pub fn start_durable() -> Self {
-        Self::start_with(&[])
-    }
-
-    fn start_with(settings: &[&str]) -> Self {
         let folder = PathBuf::from(format!("/var/tmp/hiendien-postgres-{}", slot()));
         let turn = File::create(folder.with_extension("lock")).unwrap();
         turn.lock().unwrap();
@@ -144,7 +132,6 @@ impl Postgres {
         let mut postgres = Self {
             folder,
             server: None,
-            settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
             _turn: turn,
         };
         postgres.run();
@@ -157,8 +144,10 @@ impl Postgres {
         assert!(self.server.is_none(), "it runs already");
         let log = File::create(self.folder.join("log")).unwrap();
         let file = |name: &str| self.folder.join(name).display().to_string();
-        let mut settings = self.settings.clone();
-        settings.extend([
+        // No test outlives a power cut, so there is no sense in waiting for the disk.
+        let settings = [
+            "fsync=off".to_owned(),
+            "full_page_writes=off".to_owned(),
             format!("listen_addresses={}", address(HOST)),
             format!("port={PORT}"),
             format!("unix_socket_directories={}", self.folder.display()),
@@ -166,7 +155,7 @@ impl Postgres {
             "ssl=on".to_owned(),
             format!("ssl_cert_file={}", file("cert.pem")),
             format!("ssl_key_file={}", file("key.pem")),
-        ]);
+        ];
         let server = command(&programs().join("postgres"))
             .arg("-D")
             .arg(self.folder.join("data"))

@@ -38,7 +38,7 @@ use serde_json::json;
 
 use crate::site::templates;
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 /// A clock that stands until it is moved.
 #[derive(Debug, Clone)]
@@ -265,8 +265,8 @@ pub async fn leases(bed: &dyn Bed) {
         .find(|lease| lease.operation == over.operation)
         .unwrap();
     assert!(over.fence > lost.fence);
-    assert_lost(store.extend(lost, at(1000), LEASE).await);
-    assert_lost(store.write(lost, Vec::new(), Vec::new(), at(1000)).await);
+    assert_lost(&store.extend(lost, at(1000), LEASE).await);
+    assert_lost(&store.write(lost, Vec::new(), Vec::new(), at(1000)).await);
     let lines = vec![StepLog::Started {
         step: "put_zone",
         attempt: 9,
@@ -274,14 +274,14 @@ pub async fn leases(bed: &dyn Bed) {
     let end = store
         .end_run(lost, lines, Vec::new(), RunEnd::Succeeded, at(1000))
         .await;
-    assert_lost(end);
+    assert_lost(&end);
     let operation = store.operation(over.operation).await.unwrap().unwrap();
     assert_eq!(operation.state, OperationState::Running);
     assert_eq!(operation.steps[0].attempt, 0, "nothing of it was kept");
     store.extend(&over, at(1000), LEASE).await.unwrap();
 }
 
-fn assert_lost(written: Result<(), LeaseError>) {
+fn assert_lost(written: &Result<(), LeaseError>) {
     assert!(matches!(written, Err(LeaseError::Lost(_))), "{written:?}");
 }
 
@@ -328,11 +328,8 @@ pub async fn operation_log(bed: &dyn Bed) {
     let read = async || store.operation(made.operation).await.unwrap().unwrap();
     let dns = async || {
         let presence = store.presence(made.presence).await.unwrap().unwrap();
-        let planes = presence.planes.into_iter();
-        let dns = planes
-            .filter(|status| status.plane == Plane::Dns)
-            .next_back();
-        dns.unwrap()
+        let mut planes = presence.planes.into_iter();
+        planes.find(|status| status.plane == Plane::Dns).unwrap()
     };
     let operation = read().await;
     assert_eq!(operation.state, OperationState::Parked);
@@ -364,7 +361,7 @@ pub async fn operation_log(bed: &dyn Bed) {
         .end_run(&held, vec![started(2)], Vec::new(), stuck, at(11))
         .await
         .unwrap();
-    assert_lost(store.extend(&held, at(11), LEASE).await);
+    assert_lost(&store.extend(&held, at(11), LEASE).await);
     let operation = read().await;
     assert_eq!(operation.state, OperationState::Stuck);
     assert_eq!(operation.reason.as_deref(), Some("the registry refuses"));
