@@ -264,7 +264,7 @@ async fn goes_on_after_the_server_was_away() {
         told.mark_unchanged();
         let (other, mut told) = (other.clone(), told.clone());
         async move {
-            let new = claim("nhan-hoa", &format!("ba-{number}"));
+            let new = claim("nhan-hoa", &format!("tin-{number}"));
             other.accept(new, at(0)).await.unwrap();
             let limit = Duration::from_millis(300);
             tokio::time::timeout(limit, told.changed())

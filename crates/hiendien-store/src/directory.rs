@@ -1,5 +1,7 @@
 //! Reads what is stored.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use hiendien_domain::ids::{ClaimId, OperationId, PresenceId};
 use hiendien_domain::name::DomainName;
@@ -18,23 +20,13 @@ const PRESENCE: &str =
     "SELECT id, claim_id, registrar, reference, state, plan, created_at, live_at,
          operation_id, revision FROM presence";
 
-fn presence(connection: &Connection<'_>, row: &Row<'_>) -> Result<Presence, StoreError> {
-    let id: PresenceId = text(row, "id")?;
-    let planes = connection.query(
-        "SELECT plane, state, reason, since, next_attempt_at FROM plane WHERE presence_id = ?1",
-        params![&id.to_string()],
-        |row| {
-            Ok(PlaneStatus {
-                plane: text(row, "plane")?,
-                state: text(row, "state")?,
-                reason: row.get("reason")?,
-                since: moment(row, "since")?,
-                next_attempt_at: optional_moment(row, "next_attempt_at")?,
-            })
-        },
-    )?;
+const PLANE: &str =
+    "SELECT presence_id, plane, plane.state, reason, since, next_attempt_at FROM plane";
+
+/// Reads a row of `presence`; its planes are rows of their own.
+fn presence(row: &Row<'_>) -> Result<Presence, StoreError> {
     Ok(Presence {
-        id,
+        id: text(row, "id")?,
         claim: text(row, "claim_id")?,
         registrar: row.get("registrar")?,
         reference: row.get("reference")?,
@@ -43,8 +35,18 @@ fn presence(connection: &Connection<'_>, row: &Row<'_>) -> Result<Presence, Stor
         live_at: optional_moment(row, "live_at")?,
         plan: from_json("presence.plan", row.str("plan")?)?,
         revision: optional_text(row, "revision")?,
-        planes,
+        planes: Vec::new(),
         operation: text(row, "operation_id")?,
+    })
+}
+
+fn plane(row: &Row<'_>) -> Result<PlaneStatus, StoreError> {
+    Ok(PlaneStatus {
+        plane: text(row, "plane")?,
+        state: text(row, "state")?,
+        reason: row.get("reason")?,
+        since: moment(row, "since")?,
+        next_attempt_at: optional_moment(row, "next_attempt_at")?,
     })
 }
 
@@ -54,11 +56,71 @@ pub(crate) fn read_presence(
     column: &'static str,
     value: &str,
 ) -> Result<Option<Presence>, StoreError> {
-    connection.query_first(
+    let found = connection.query_first(
         &format!("{PRESENCE} WHERE {column} = ?1"),
         params![value],
-        |row| presence(connection, row),
-    )
+        presence,
+    )?;
+    let Some(mut found) = found else {
+        return Ok(None);
+    };
+    found.planes = connection.query(
+        &format!("{PLANE} WHERE presence_id = ?1 ORDER BY plane"),
+        params![&found.id.to_string()],
+        plane,
+    )?;
+    Ok(Some(found))
+}
+
+/// Reads a page of presences: one statement for them and one for all their planes.
+fn read_presences(
+    connection: &Connection<'_>,
+    registrar: Option<&str>,
+    after: &str,
+    most: usize,
+) -> Result<Vec<Presence>, StoreError> {
+    let mut page = match registrar {
+        Some(registrar) => connection.query(
+            &format!("{PRESENCE} WHERE registrar = ?1 AND id > ?2 ORDER BY id LIMIT ?3"),
+            params![registrar, after, limit(most)],
+            presence,
+        ),
+        None => connection.query(
+            &format!("{PRESENCE} WHERE id > ?1 ORDER BY id LIMIT ?2"),
+            params![after, limit(most)],
+            presence,
+        ),
+    }?;
+    let (Some(first), Some(last)) = (page.first(), page.last()) else {
+        return Ok(page);
+    };
+    let (first, last) = (first.id.to_string(), last.id.to_string());
+    let mut planes: HashMap<PresenceId, Vec<PlaneStatus>> = HashMap::with_capacity(page.len());
+    let collect = |row: &Row<'_>| {
+        let of = planes.entry(text(row, "presence_id")?).or_default();
+        of.push(plane(row)?);
+        Ok(())
+    };
+    match registrar {
+        Some(registrar) => connection.query(
+            &format!(
+                "{PLANE} JOIN presence ON presence.id = presence_id
+                 WHERE presence.registrar = ?1 AND presence.id >= ?2 AND presence.id <= ?3
+                 ORDER BY plane"
+            ),
+            params![registrar, &first, &last],
+            collect,
+        ),
+        None => connection.query(
+            &format!("{PLANE} WHERE presence_id >= ?1 AND presence_id <= ?2 ORDER BY plane"),
+            params![&first, &last],
+            collect,
+        ),
+    }?;
+    for presence in &mut page {
+        presence.planes = planes.remove(&presence.id).unwrap_or_default();
+    }
+    Ok(page)
 }
 
 pub(crate) fn read_operation(
@@ -143,17 +205,8 @@ impl Directory for Store {
     ) -> Result<Vec<Presence>, PortError> {
         let registrar = registrar.map(str::to_owned);
         let after = after.map(|id| id.to_string()).unwrap_or_default();
-        let read = move |connection: &Connection<'_>| match &registrar {
-            Some(registrar) => connection.query(
-                &format!("{PRESENCE} WHERE registrar = ?1 AND id > ?2 ORDER BY id LIMIT ?3"),
-                params![registrar, &after, limit(most)],
-                |row| presence(connection, row),
-            ),
-            None => connection.query(
-                &format!("{PRESENCE} WHERE id > ?1 ORDER BY id LIMIT ?2"),
-                params![&after, limit(most)],
-                |row| presence(connection, row),
-            ),
+        let read = move |connection: &Connection<'_>| {
+            read_presences(connection, registrar.as_deref(), &after, most)
         };
         self.database.read(read).await.port("listing presences")
     }

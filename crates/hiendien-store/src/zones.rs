@@ -192,7 +192,8 @@ impl ZoneSource for Store {
                 connection.query(
                     "SELECT zone.serial, zone.spec, challenge.owner, challenge.value
                      FROM zone LEFT JOIN challenge ON challenge.apex = zone.apex
-                     WHERE zone.apex = ?1",
+                     WHERE zone.apex = ?1
+                     ORDER BY challenge.owner, challenge.value",
                     params![apex.as_str()],
                     |row| {
                         let served = match &mut zone {

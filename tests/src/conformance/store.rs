@@ -178,7 +178,8 @@ pub async fn claims(bed: &dyn Bed) {
     assert_eq!(presence.plan, first.plan);
     assert_eq!(presence.state, PresenceState::Accepted);
     assert_eq!(presence.created_at, at(0));
-    assert_eq!(presence.planes.len(), Plane::ALL.len());
+    let planes: Vec<_> = presence.planes.iter().map(|status| status.plane).collect();
+    assert_eq!(planes, [Plane::Dns, Plane::Mail, Plane::Site, Plane::Tls]);
     let operation = store.operation(made.operation).await.unwrap().unwrap();
     assert_eq!(operation.state, OperationState::Queued);
     let steps: Vec<_> = operation.steps.iter().map(|step| &step.name).collect();
@@ -459,7 +460,11 @@ pub async fn directory(bed: &dyn Bed) {
     assert_eq!(seen, made);
     let mine = store.presences(Some("mat-bao"), None, 10).await.unwrap();
     assert_eq!(mine.len(), 2);
-    assert!(mine.iter().all(|presence| presence.registrar == "mat-bao"));
+    for presence in mine {
+        assert_eq!(presence.registrar, "mat-bao");
+        let alone = store.presence(presence.id).await.unwrap();
+        assert_eq!(alone, Some(presence));
+    }
     assert_eq!(store.presence(PresenceId::new()).await.unwrap(), None);
     assert_eq!(store.operation(OperationId::new()).await.unwrap(), None);
     let operations = store.operations(made[0], 10).await.unwrap();
@@ -772,7 +777,7 @@ pub async fn serving(bed: &dyn Bed) {
         assert_eq!(presence.revision, Some(revision));
     }
     let users = bed.users(8).await;
-    let revision = revision("ba");
+    let revision = revision("bốn");
     let racers = users
         .iter()
         .map(|user| user.publish(made.presence, &apex, &revision, at(6)));

@@ -262,3 +262,19 @@ pub(super) fn wrong<T>(
 ) -> Result<T, StoreError> {
     value.map_err(|error| StoreError::corrupt(column, error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_locks_are_left_out() {
+        for (ours, theirs) in [
+            ("SELECT 1", "SELECT 1"),
+            ("SELECT 1 FOR UPDATE", "SELECT 1 "),
+            ("SELECT 1 FOR UPDATE SKIP LOCKED", "SELECT 1 "),
+        ] {
+            assert_eq!(without_row_locks(ours), theirs);
+        }
+    }
+}
