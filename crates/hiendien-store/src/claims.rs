@@ -44,54 +44,16 @@ fn accept(
     subject: &str,
     now: Timestamp,
 ) -> Result<Result<Accepted, AcceptError>, StoreError> {
-    let earlier = connection.query_first(
-        "SELECT id, presence_id, operation_id, fingerprint FROM claim
-         WHERE registrar = ?1 AND reference = ?2",
-        params![&claim.registrar, &claim.reference],
-        |row| {
-            let accepted = Accepted {
-                claim: text(row, "id")?,
-                presence: text(row, "presence_id")?,
-                operation: text(row, "operation_id")?,
-                repeated: true,
-            };
-            Ok((accepted, row.get::<String>("fingerprint")?))
-        },
-    )?;
-    if let Some((accepted, fingerprint)) = earlier {
-        return Ok(if fingerprint == claim.fingerprint {
-            Ok(accepted)
-        } else {
-            let (registrar, reference) = (claim.registrar.clone(), claim.reference.clone());
-            Err(AcceptError::ReferenceReused {
-                registrar,
-                reference,
-            })
-        });
+    if let Some(answer) = earlier(connection, claim)? {
+        return Ok(answer);
+    }
+    if let Some(refusal) = refusal(connection, claim, subject)? {
+        // What stands in the way may be this very claim, committed between the two looks.
+        let earlier = earlier(connection, claim)?;
+        return Ok(earlier.unwrap_or(Err(refusal)));
     }
 
     let name = &claim.plan.name;
-    let taken = connection.query_first(
-        "SELECT id FROM presence WHERE name = ?1",
-        params![name.as_str()],
-        |_| Ok(()),
-    )?;
-    if taken.is_some() {
-        return Ok(Err(AcceptError::NameTaken { name: name.clone() }));
-    }
-    let served = connection.query_first(
-        "SELECT name, registrar FROM presence WHERE subject_key = ?1",
-        params![subject],
-        |row| {
-            let registrar: String = row.get("registrar")?;
-            let name = text(row, "name")?;
-            Ok((registrar == claim.registrar).then_some(name))
-        },
-    )?;
-    if let Some(name) = served {
-        return Ok(Err(AcceptError::SubjectServed { name }));
-    }
-
     let (claim_id, presence, operation) = (
         claim.claim.to_string(),
         claim.presence.to_string(),
@@ -171,4 +133,62 @@ fn accept(
         operation: claim.operation,
         repeated: false,
     }))
+}
+
+/// The answer to a claim whose reference has been used before.
+fn earlier(
+    connection: &Connection<'_>,
+    claim: &NewClaim,
+) -> Result<Option<Result<Accepted, AcceptError>>, StoreError> {
+    let earlier = connection.query_first(
+        "SELECT id, presence_id, operation_id, fingerprint FROM claim
+         WHERE registrar = ?1 AND reference = ?2",
+        params![&claim.registrar, &claim.reference],
+        |row| {
+            let accepted = Accepted {
+                claim: text(row, "id")?,
+                presence: text(row, "presence_id")?,
+                operation: text(row, "operation_id")?,
+                repeated: true,
+            };
+            Ok((accepted, row.str("fingerprint")? == claim.fingerprint))
+        },
+    )?;
+    Ok(earlier.map(|(accepted, same)| {
+        if same {
+            return Ok(accepted);
+        }
+        Err(AcceptError::ReferenceReused {
+            registrar: claim.registrar.clone(),
+            reference: claim.reference.clone(),
+        })
+    }))
+}
+
+/// Why a new claim is not taken in, where it is not.
+fn refusal(
+    connection: &Connection<'_>,
+    claim: &NewClaim,
+    subject: &str,
+) -> Result<Option<AcceptError>, StoreError> {
+    let name = &claim.plan.name;
+    let taken = connection.query_first(
+        "SELECT id FROM presence WHERE name = ?1",
+        params![name.as_str()],
+        |_| Ok(AcceptError::NameTaken { name: name.clone() }),
+    )?;
+    if taken.is_some() {
+        return Ok(taken);
+    }
+    connection.query_first(
+        "SELECT name, registrar FROM presence WHERE subject_key = ?1",
+        params![subject],
+        |row| {
+            let name = text(row, "name")?;
+            let theirs = row.str("registrar")? == claim.registrar;
+            Ok(AcceptError::SubjectServed {
+                name: theirs.then_some(name),
+            })
+        },
+    )
 }
