@@ -17,6 +17,7 @@ use hiendien_engine::ports::{
     Delegations as _, ErrorChain, FailureKind, PortError, Zones,
 };
 use hiendien_store::Store;
+use integration_tests::ari::AriFront;
 use integration_tests::dns::{Dns, dig};
 use integration_tests::net::address;
 use integration_tests::pebble::{Pebble, verify};
@@ -26,6 +27,7 @@ use jiff::{Timestamp, ToSpan as _};
 struct Bed {
     dns: Dns,
     pebble: Pebble,
+    directory: String,
     presence: PresenceId,
     apex: DomainName,
 }
@@ -37,6 +39,7 @@ impl Bed {
         pebble.start(environment).await;
         let bed = Self {
             dns,
+            directory: pebble.directory(),
             pebble,
             presence: PresenceId::new(),
             apex: "mau-quan-pho.biz.vn".parse().unwrap(),
@@ -63,12 +66,19 @@ impl Bed {
         store.put_delegation(presence, &delegation).await.unwrap();
     }
 
+    /// Has the CA speak of renewals.
+    async fn ari(&mut self) -> AriFront {
+        let front = AriFront::start(&self.pebble).await;
+        self.directory = front.directory();
+        front
+    }
+
     fn settings(&self) -> AcmeSettings {
         AcmeSettings {
             root: Some(self.pebble.https_root()),
             contact: Some("mau@hiendien.test".parse().unwrap()),
             validation_wait: Duration::from_secs(1),
-            ..AcmeSettings::new(self.pebble.directory(), "pebble.test")
+            ..AcmeSettings::new(self.directory.clone(), "pebble.test")
         }
     }
 
@@ -90,6 +100,18 @@ impl Bed {
     async fn obtain(&self, certificates: &AcmeCertificates) -> Result<Certificate, PortError> {
         let names = service_names(&self.apex);
         certificates.obtain(self.presence, &self.apex, &names).await
+    }
+
+    async fn renew(&self, certificates: &AcmeCertificates) -> Result<Certificate, PortError> {
+        let names = service_names(&self.apex);
+        certificates.renew(self.presence, &self.apex, &names).await
+    }
+
+    /// What the edge shows for the apex.
+    async fn served(&self) -> Option<Certificate> {
+        hiendien_engine::ports::Serving::certificate(&self.dns.store, &self.apex)
+            .await
+            .unwrap()
     }
 
     async fn assert_verified(&self, certificate: &Certificate) {
@@ -197,9 +219,27 @@ async fn refused_nonces_are_no_failure() {
 struct DyingStore {
     store: Store,
     calls_left: AtomicUsize,
+    /// What it dies with in its hands: told to lose certificates, it keeps none.
+    lost: Option<std::sync::Mutex<Option<Certificate>>>,
 }
 
 impl DyingStore {
+    fn after(calls: usize, store: &Store) -> Arc<Self> {
+        Arc::new(Self {
+            store: store.clone(),
+            calls_left: AtomicUsize::new(calls),
+            lost: None,
+        })
+    }
+
+    fn losing_certificates(store: &Store) -> Arc<Self> {
+        Arc::new(Self {
+            store: store.clone(),
+            calls_left: AtomicUsize::new(usize::MAX),
+            lost: Some(std::sync::Mutex::default()),
+        })
+    }
+
     async fn maybe_die<T>(&self, done: T) -> T {
         let left = self
             .calls_left
@@ -251,7 +291,21 @@ impl CertificateVault for DyingStore {
         presence: PresenceId,
         certificate: &Certificate,
     ) -> Result<(), PortError> {
+        if let Some(lost) = &self.lost {
+            *lost.lock().unwrap() = Some(certificate.clone());
+            return std::future::pending().await;
+        }
         self.maybe_die(self.store.put_certificate(presence, certificate).await)
+            .await
+    }
+
+    async fn certificates(&self, presence: PresenceId) -> Result<Vec<Certificate>, PortError> {
+        self.maybe_die(self.store.certificates(presence).await)
+            .await
+    }
+
+    async fn remove_certificates(&self, presence: PresenceId) -> Result<(), PortError> {
+        self.maybe_die(self.store.remove_certificates(presence).await)
             .await
     }
 }
@@ -263,6 +317,11 @@ impl Zones for DyingStore {
             .await
     }
 
+    async fn remove_zone(&self, presence: PresenceId, apex: &DomainName) -> Result<(), PortError> {
+        self.maybe_die(self.store.remove_zone(presence, apex).await)
+            .await
+    }
+
     async fn add_challenges(
         &self,
         apex: &DomainName,
@@ -270,6 +329,10 @@ impl Zones for DyingStore {
     ) -> Result<u32, PortError> {
         self.maybe_die(self.store.add_challenges(apex, values).await)
             .await
+    }
+
+    async fn clear_challenges(&self, apex: &DomainName) -> Result<(), PortError> {
+        self.store.clear_challenges(apex).await
     }
 
     async fn remove_challenges(
@@ -293,10 +356,7 @@ async fn a_crash_after_each_stored_fact_goes_on_with_the_same_order() {
         bed.put_presence(presence, &apex).await;
         let names = service_names(&apex);
         // The account is made anew in the first rounds only; later ones read it and are one call shorter.
-        let dying = Arc::new(DyingStore {
-            store: bed.dns.store.clone(),
-            calls_left: AtomicUsize::new(calls),
-        });
+        let dying = DyingStore::after(calls, &bed.dns.store);
         let certificates = bed.certificates_over(dying, Arc::new(SystemClock));
         let run = certificates.obtain(presence, &apex, &names);
         let died = tokio::time::timeout(Duration::from_millis(700), run).await;
@@ -379,10 +439,7 @@ async fn a_ca_that_is_down_is_named_and_waited_for() {
 #[tokio::test]
 async fn an_order_that_the_ca_forgot_is_placed_anew() {
     let mut bed = Bed::start(&[]).await;
-    let dying = Arc::new(DyingStore {
-        store: bed.dns.store.clone(),
-        calls_left: AtomicUsize::new(5),
-    });
+    let dying = DyingStore::after(5, &bed.dns.store);
     let certificates = bed.certificates_over(dying, Arc::new(SystemClock));
     let run = bed.obtain(&certificates);
     tokio::time::timeout(Duration::from_millis(700), run)
@@ -443,6 +500,10 @@ impl Zones for WrongZones {
         self.0.put_zone(presence, spec).await
     }
 
+    async fn remove_zone(&self, presence: PresenceId, apex: &DomainName) -> Result<(), PortError> {
+        self.0.remove_zone(presence, apex).await
+    }
+
     async fn add_challenges(
         &self,
         apex: &DomainName,
@@ -453,6 +514,10 @@ impl Zones for WrongZones {
             .map(|(owner, _)| (owner.clone(), "not-the-value".to_owned()))
             .collect();
         self.0.add_challenges(apex, &wrong).await
+    }
+
+    async fn clear_challenges(&self, apex: &DomainName) -> Result<(), PortError> {
+        self.0.clear_challenges(apex).await
     }
 
     async fn remove_challenges(
@@ -484,4 +549,387 @@ async fn a_failed_validation_waits_and_takes_a_fresh_order() {
     let certificate = bed.obtain(&bed.certificates()).await.unwrap();
     bed.assert_verified(&certificate).await;
     assert_eq!(bed.orders(), 2);
+}
+
+fn days_from_now(days: i64) -> Timestamp {
+    Timestamp::now().checked_add((24 * days).hours()).unwrap()
+}
+
+#[tokio::test]
+async fn without_a_suggestion_two_thirds_of_the_lifetime_go_by() {
+    let bed = Bed::start(&[]).await;
+    let certificates = bed.certificates();
+    assert_eq!(certificates.renewal_at(bed.presence).await.unwrap(), None);
+    let first = bed.obtain(&certificates).await.unwrap();
+    let at = certificates
+        .renewal_at(bed.presence)
+        .await
+        .unwrap()
+        .unwrap();
+    let life = first.not_after.as_second() - first.not_before.as_second();
+    let lived = at.as_second() - first.not_before.as_second();
+    assert!(
+        lived * 3 >= life * 2 && lived * 10 <= life * 7,
+        "{lived} of {life}"
+    );
+    let elsewhere = bed.certificates().renewal_at(bed.presence).await;
+    assert_eq!(elsewhere.unwrap(), Some(at), "the same in every process");
+
+    // A second before, nothing is ordered; at the moment, another certificate takes its place.
+    let store = Arc::new(bed.dns.store.clone());
+    let early = LaterClock(at.checked_sub(1.second()).unwrap());
+    let early = bed.certificates_over(Arc::clone(&store), Arc::new(early));
+    assert_eq!(bed.renew(&early).await.unwrap(), first);
+    assert_eq!(bed.orders(), 1);
+    let due = bed.certificates_over(store, Arc::new(LaterClock(at)));
+    let second = bed.renew(&due).await.unwrap();
+    assert_ne!(second.serial, first.serial);
+    assert_ne!(second.key_pem, first.key_pem);
+    bed.assert_verified(&second).await;
+    bed.assert_no_challenges_left().await;
+    assert_eq!(bed.served().await, Some(second.clone()));
+    assert_eq!(bed.renew(&certificates).await.unwrap(), second);
+    assert_eq!(bed.orders(), 2);
+    // The one before is replaced, not withdrawn: some edge may still show it.
+    let status = bed.pebble.certificate_status(&first.serial).await;
+    assert_eq!(status, ("Valid".to_owned(), None));
+}
+
+#[tokio::test]
+async fn the_ca_says_when_to_renew() {
+    let mut bed = Bed::start(&[]).await;
+    let front = bed.ari().await;
+    let window = (days_from_now(10), days_from_now(20));
+    front.suggest(Some(window), Some(6 * 3600));
+    let certificates = bed.certificates();
+    let first = bed.obtain(&certificates).await.unwrap();
+    bed.assert_verified(&first).await;
+    let at = certificates
+        .renewal_at(bed.presence)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(window.0 <= at.checked_add(1.second()).unwrap() && at < window.1);
+    let again = certificates.renewal_at(bed.presence).await.unwrap();
+    assert_eq!(again, Some(at));
+    let asked = front.asked();
+    assert_eq!(asked.len(), 1, "once in six hours: {asked:?}");
+    let elsewhere = bed.certificates().renewal_at(bed.presence).await;
+    assert_eq!(elsewhere.unwrap(), Some(at));
+
+    // The CA wants it replaced at once: seen when it is next to be asked, not before.
+    front.suggest_for(&asked[0], (days_from_now(-2), days_from_now(-1)));
+    assert_eq!(bed.renew(&certificates).await.unwrap(), first);
+    let second = bed.renew(&bed.certificates()).await.unwrap();
+    assert_ne!(second.serial, first.serial);
+    bed.assert_verified(&second).await;
+    assert_eq!(front.replaced(), [asked[0].clone()]);
+    assert_eq!(bed.served().await, Some(second.clone()));
+
+    // The new one has a window of its own, so that there is no end to it.
+    for certificates in [bed.certificates(), bed.certificates()] {
+        assert_eq!(bed.renew(&certificates).await.unwrap(), second);
+    }
+    assert_eq!(bed.orders(), 2);
+    assert_ne!(front.asked().last(), asked.first());
+}
+
+#[tokio::test]
+async fn hours_later_the_ca_is_asked_again() {
+    let mut bed = Bed::start(&[]).await;
+    let front = bed.ari().await;
+    front.suggest(Some((days_from_now(10), days_from_now(20))), Some(3600));
+    let clock = Arc::new(MovedClock::default());
+    let store = Arc::new(bed.dns.store.clone());
+    let certificates = bed.certificates_over(store, clock.clone());
+    bed.obtain(&certificates).await.unwrap();
+    let renewal_at = async || {
+        certificates
+            .renewal_at(bed.presence)
+            .await
+            .unwrap()
+            .unwrap()
+    };
+    let first = renewal_at().await;
+    clock.advance(59 * 60);
+    front.suggest(Some((days_from_now(30), days_from_now(40))), Some(3600));
+    assert_eq!(renewal_at().await, first);
+    clock.advance(2 * 60);
+    let second = renewal_at().await;
+    assert!(second >= days_from_now(29), "{second}");
+    // A CA that says nothing useful for a while does not undo what it said.
+    for (window, retry_after) in [
+        (None, None),
+        (Some((days_from_now(1), days_from_now(2))), None),
+    ] {
+        clock.advance(7 * 3600);
+        front.suggest(window, retry_after);
+        assert_eq!(renewal_at().await, second);
+    }
+    let asked = front.asked().len();
+    assert_eq!(renewal_at().await, second);
+    assert_eq!(front.asked().len(), asked, "it is left alone for hours");
+}
+
+/// The machine's time, and more.
+#[derive(Debug, Default)]
+struct MovedClock(AtomicUsize);
+
+impl MovedClock {
+    fn advance(&self, secs: usize) {
+        self.0.fetch_add(secs, Ordering::SeqCst);
+    }
+}
+
+impl Clock for MovedClock {
+    fn now(&self) -> Timestamp {
+        let moved = i64::try_from(self.0.load(Ordering::SeqCst)).unwrap();
+        Timestamp::now().checked_add(moved.seconds()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_ca_that_will_not_replace_gives_one_beside_it() {
+    let mut bed = Bed::start(&[]).await;
+    let front = bed.ari().await;
+    front.suggest(Some((days_from_now(-2), days_from_now(-1))), Some(3600));
+    front.refuse_replacements();
+    let first = bed.obtain(&bed.certificates()).await.unwrap();
+    let second = bed.renew(&bed.certificates()).await.unwrap();
+    assert_ne!(first.serial, second.serial);
+    assert_eq!(front.replaced(), Vec::<String>::new());
+    assert_eq!(bed.served().await, Some(second));
+}
+
+#[tokio::test]
+async fn a_crash_in_a_renewal_goes_on_with_the_same_order() {
+    let mut bed = Bed::start(&[]).await;
+    let front = bed.ari().await;
+    front.suggest(Some((days_from_now(10), days_from_now(20))), Some(3600));
+    // A whole run talks to the store this often: certificate, account, order, put_order,
+    // add_challenges, remove_challenges, put_certificate.
+    for calls in 1..=7 {
+        bed.presence = PresenceId::new();
+        bed.apex = format!("mau-{calls}.biz.vn").parse().unwrap();
+        bed.put_presence(bed.presence, &bed.apex).await;
+        let first = bed.obtain(&bed.certificates()).await.unwrap();
+        bed.certificates().renewal_at(bed.presence).await.unwrap();
+        let asked = front.asked();
+        front.suggest_for(
+            asked.last().unwrap(),
+            (days_from_now(-2), days_from_now(-1)),
+        );
+        let orders_before = bed.orders();
+
+        let dying = DyingStore::after(calls, &bed.dns.store);
+        let certificates = bed.certificates_over(dying, Arc::new(SystemClock));
+        let run = bed.renew(&certificates);
+        let died = tokio::time::timeout(Duration::from_millis(1500), run).await;
+        assert!(
+            died.is_err(),
+            "{calls} calls are fewer than a run's: {died:?}"
+        );
+        let between = bed.served().await.unwrap();
+        if calls < 7 {
+            assert_eq!(
+                between, first,
+                "the old one is served until the new one is there"
+            );
+            // Whoever wants the certificate that is in use gets it, whatever order is open.
+            assert_eq!(bed.obtain(&bed.certificates()).await.unwrap(), first);
+        }
+
+        let second = bed.renew(&bed.certificates()).await;
+        let second = second.unwrap_or_else(|error| {
+            panic!("died after {calls} calls: {}", ErrorChain(&error));
+        });
+        assert_ne!(second.serial, first.serial);
+        bed.assert_verified(&second).await;
+        bed.assert_no_challenges_left().await;
+        assert_eq!(bed.orders(), orders_before + 1, "died after {calls} calls");
+        assert_eq!(bed.served().await, Some(second));
+    }
+}
+
+#[tokio::test]
+async fn an_order_left_lying_for_years_is_not_the_new_certificate() {
+    let bed = Bed::start(&[]).await;
+    let losing = DyingStore::losing_certificates(&bed.dns.store);
+    let certificates = bed.certificates_over(losing.clone(), Arc::new(SystemClock));
+    let run = bed.obtain(&certificates);
+    tokio::time::timeout(Duration::from_millis(1500), run)
+        .await
+        .unwrap_err();
+    let lost = losing.lost.as_ref().unwrap().lock().unwrap().clone();
+    let lost = lost.expect("the CA issued it");
+
+    // Taken up soon, it is what was ordered.
+    let soon = DyingStore::losing_certificates(&bed.dns.store);
+    let certificates = bed.certificates_over(soon.clone(), Arc::new(SystemClock));
+    let run = bed.renew(&certificates);
+    tokio::time::timeout(Duration::from_millis(1500), run)
+        .await
+        .unwrap_err();
+    let taken_up = soon.lost.as_ref().unwrap().lock().unwrap().clone();
+    assert_eq!(taken_up, Some(lost.clone()));
+    assert_eq!(bed.orders(), 1);
+
+    let later = lost.not_after.checked_sub(24.hours()).unwrap();
+    let store = Arc::new(bed.dns.store.clone());
+    let certificates = bed.certificates_over(store, Arc::new(LaterClock(later)));
+    let renewed = bed.renew(&certificates).await.unwrap();
+    assert_ne!(renewed.serial, lost.serial);
+    assert_eq!(bed.orders(), 2);
+}
+
+const REVOKED: (&str, Option<u64>) = ("Revoked", Some(5));
+
+impl Bed {
+    async fn assert_revoked(&self, certificate: &Certificate) {
+        let (status, reason) = self.pebble.certificate_status(&certificate.serial).await;
+        assert_eq!((status.as_str(), reason), REVOKED, "cessationOfOperation");
+    }
+
+    async fn assert_erased(&self) {
+        let store = &self.dns.store;
+        assert_eq!(store.certificates(self.presence).await.unwrap(), []);
+        assert_eq!(store.order(self.presence).await.unwrap(), None);
+        assert_eq!(self.served().await, None);
+    }
+}
+
+#[tokio::test]
+async fn what_is_given_up_is_revoked_and_erased() {
+    let bed = Bed::start(&[]).await;
+    let certificates = bed.certificates();
+    let first = bed.obtain(&certificates).await.unwrap();
+    let at = certificates
+        .renewal_at(bed.presence)
+        .await
+        .unwrap()
+        .unwrap();
+    let store = Arc::new(bed.dns.store.clone());
+    let due = bed.certificates_over(store, Arc::new(LaterClock(at)));
+    let second = bed.renew(&due).await.unwrap();
+    // Somebody else's stays.
+    let other = PresenceId::new();
+    let apex: DomainName = "mau-khac.biz.vn".parse().unwrap();
+    bed.put_presence(other, &apex).await;
+    let kept = certificates
+        .obtain(other, &apex, &service_names(&apex))
+        .await;
+    let kept = kept.unwrap();
+
+    for _ in 0..2 {
+        certificates.remove(bed.presence).await.unwrap();
+        bed.assert_revoked(&first).await;
+        bed.assert_revoked(&second).await;
+        bed.assert_erased().await;
+        assert_eq!(certificates.renewal_at(bed.presence).await.unwrap(), None);
+    }
+    let status = bed.pebble.certificate_status(&kept.serial).await;
+    assert_eq!(status, ("Valid".to_owned(), None));
+    let at_other = hiendien_engine::ports::Serving::certificate(&bed.dns.store, &apex)
+        .await
+        .unwrap();
+    assert_eq!(at_other, Some(kept));
+    // The name may be had again.
+    let next = bed.obtain(&certificates).await.unwrap();
+    bed.assert_verified(&next).await;
+}
+
+#[tokio::test]
+async fn a_crash_in_a_removal_is_taken_up() {
+    let bed = Bed::start(&[]).await;
+    // Talks to the store this often: order, certificates, account, remove_certificates.
+    for calls in 1..=4 {
+        let first = bed.obtain(&bed.certificates()).await.unwrap();
+        let dying = DyingStore::after(calls, &bed.dns.store);
+        let certificates = bed.certificates_over(dying, Arc::new(SystemClock));
+        let run = certificates.remove(bed.presence);
+        let died = tokio::time::timeout(Duration::from_millis(700), run).await;
+        assert!(
+            died.is_err(),
+            "{calls} calls are fewer than a run's: {died:?}"
+        );
+        bed.certificates().remove(bed.presence).await.unwrap();
+        bed.assert_revoked(&first).await;
+        bed.assert_erased().await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_revoked_elsewhere_or_ran_out_is_no_obstacle() {
+    let bed = Bed::start(&[]).await;
+    let first = bed.obtain(&bed.certificates()).await.unwrap();
+    let again = bed.dns.store.clone();
+    bed.certificates().remove(bed.presence).await.unwrap();
+    // As after a crash behind the revocation: the row is there still.
+    again.put_certificate(bed.presence, &first).await.unwrap();
+    bed.certificates().remove(bed.presence).await.unwrap();
+    bed.assert_erased().await;
+
+    let second = bed.obtain(&bed.certificates()).await.unwrap();
+    let over = second.not_after.checked_add(1.second()).unwrap();
+    let certificates = bed.certificates_over(Arc::new(again), Arc::new(LaterClock(over)));
+    certificates.remove(bed.presence).await.unwrap();
+    bed.assert_erased().await;
+    let status = bed.pebble.certificate_status(&second.serial).await;
+    assert_eq!(status.0, "Valid", "what has run out is not revoked");
+}
+
+#[tokio::test]
+async fn an_order_that_was_begun_is_given_up_with_its_certificate() {
+    let bed = Bed::start(&[]).await;
+    // Placed and not answered.
+    let dying = DyingStore::after(5, &bed.dns.store);
+    let certificates = bed.certificates_over(dying, Arc::new(SystemClock));
+    let run = bed.obtain(&certificates);
+    tokio::time::timeout(Duration::from_millis(700), run)
+        .await
+        .unwrap_err();
+    let order = bed.dns.store.order(bed.presence).await.unwrap();
+    let order = order.expect("it was noted");
+    bed.certificates().remove(bed.presence).await.unwrap();
+    bed.assert_erased().await;
+    // As after a crash before it was erased; and the CA goes on with it no more.
+    let store = &bed.dns.store;
+    store.put_order(bed.presence, &order).await.unwrap();
+    bed.certificates().remove(bed.presence).await.unwrap();
+    bed.assert_erased().await;
+    store.put_order(bed.presence, &order).await.unwrap();
+    bed.obtain(&bed.certificates()).await.unwrap();
+    assert_eq!(bed.orders(), 2);
+    bed.certificates().remove(bed.presence).await.unwrap();
+
+    // Issued and not stored.
+    let losing = DyingStore::losing_certificates(&bed.dns.store);
+    let certificates = bed.certificates_over(losing.clone(), Arc::new(SystemClock));
+    let run = bed.obtain(&certificates);
+    tokio::time::timeout(Duration::from_millis(1500), run)
+        .await
+        .unwrap_err();
+    let lost = losing.lost.as_ref().unwrap().lock().unwrap().clone();
+    let lost = lost.expect("the CA issued it");
+    bed.certificates().remove(bed.presence).await.unwrap();
+    bed.assert_revoked(&lost).await;
+    bed.assert_erased().await;
+}
+
+#[tokio::test]
+async fn a_removal_needs_the_ca_only_where_there_is_something_to_revoke() {
+    let mut bed = Bed::start(&[]).await;
+    let first = bed.obtain(&bed.certificates()).await.unwrap();
+    bed.pebble.stop().await;
+    let certificates = bed.certificates();
+    certificates.remove(PresenceId::new()).await.unwrap();
+    let error = certificates.remove(bed.presence).await.unwrap_err();
+    assert_eq!(error.kind, FailureKind::Transient { retry_after: None });
+    // Until it is revoked nothing is erased: without it nobody could revoke it any more.
+    assert_eq!(bed.served().await, Some(first));
+
+    // A CA that has forgotten all, our account too, has nothing to revoke.
+    bed.pebble.start(&[]).await;
+    certificates.remove(bed.presence).await.unwrap();
+    bed.assert_erased().await;
 }

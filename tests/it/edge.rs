@@ -21,10 +21,12 @@ use hiendien_domain::secret::Secret;
 use hiendien_domain::site::{FileTree, RevisionHash, SiteFile};
 use hiendien_edge::probe::{
     CertificateFinding, Prober, Resolve, Roots, Scheme, SiteProbeSettings, probe_site,
+    probe_site_absent, probe_site_stopped,
 };
 use hiendien_edge::{Edge, EdgeSettings, Limits, MtaStsMode, MtaStsPolicy};
 use hiendien_engine::ports::{
-    Certificate, ErrorChain, HostRole, PortError, Serving, ServingSite, SiteStore,
+    Certificate, ErrorChain, FailureKind, HostRole, PortError, Serving, ServingSite, SiteService,
+    SiteStore,
 };
 use integration_tests::net;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -390,6 +392,235 @@ async fn a_site_that_is_not_published_yet() {
     expect_pending(format!("http://{name}/")).await;
     bed.memory.put_certificate(&bed.ca.certificate(name));
     expect_pending(format!("https://{name}/")).await;
+}
+
+#[tokio::test]
+async fn a_stopped_site_is_a_notice_and_nothing_else() {
+    let bed = Bed::start().await;
+    // One client throughout: an open connection must not keep a site alive.
+    let client = bed.client();
+    let get = async |url: &str| client.get(url).send().await.unwrap();
+    let front = format!("https://{SHOP}/");
+    assert_eq!(get(&front).await.status(), StatusCode::OK);
+
+    for (service, title, advice) in [
+        (
+            SiteService::Suspended,
+            "Trang web đang tạm ngưng",
+            "contact your registrar",
+        ),
+        (
+            SiteService::Expired,
+            "Trang web đã hết hạn",
+            "renew it at your registrar",
+        ),
+    ] {
+        bed.memory.set_service(SHOP, service);
+        for (host, path) in [
+            (SHOP, "/"),
+            (SHOP, "/bai-viet?trang=2"),
+            (SHOP, "/anh/pho.png"),
+            (SHOP, "/%2e%2e/x"),
+            (SHOP, "/khong-co"),
+            (SHOP, "/.well-known/autoconfig/mail/config-v1.1.xml"),
+            (&format!("www.{SHOP}"), "/a?b"),
+        ] {
+            let url = format!("https://{host}{path}");
+            let answer = get(&url).await;
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{url}");
+            assert_eq!(header(&answer, "x-service"), service.word());
+            assert_eq!(header(&answer, "x-revision"), "");
+            assert_eq!(header(&answer, "etag"), "");
+            let page = answer.text().await.unwrap();
+            assert!(page.contains(title), "{url}: {page}");
+            assert!(page.contains("nhà đăng ký"), "{page}");
+            assert!(page.contains(advice), "{page}");
+            assert!(page.contains("href=\"https://hiendien.test/abuse\""));
+            let vietnamese = page.find(title).unwrap();
+            assert!(vietnamese < page.find("<div lang=\"en\">").unwrap());
+            for word in ["Mẫu", SHOP, "http-equiv"] {
+                assert!(!page.contains(word), "{url} tells `{word}`: {page}");
+            }
+        }
+        let posted = client.post(&front).body("x").send().await.unwrap();
+        assert_eq!(posted.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let head = client.head(&front).send().await.unwrap();
+        assert_eq!(head.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(header(&head, "x-service"), service.word());
+
+        // Its address stays what it was, and mail goes on.
+        let plain = get(&format!("http://{SHOP}/a")).await;
+        assert_eq!(header(&plain, "location"), format!("https://{SHOP}/a"));
+        for url in [
+            format!("https://mta-sts.{SHOP}/.well-known/mta-sts.txt"),
+            format!("https://autoconfig.{SHOP}/mail/config-v1.1.xml"),
+        ] {
+            assert_eq!(get(&url).await.status(), StatusCode::OK, "{url}");
+        }
+        let url = format!("https://autodiscover.{SHOP}/autodiscover/autodiscover.xml");
+        let found = client.post(url).body(String::new()).send().await.unwrap();
+        assert_eq!(found.status(), StatusCode::OK);
+        // Nobody else is stopped.
+        let other = get(&format!("https://{STUDENT}/")).await;
+        assert_eq!(other.status(), StatusCode::OK);
+    }
+    insta::assert_snapshot!(headers(&get(&front).await), @r"
+    cache-control: no-store
+    content-length: [bytes]
+    content-security-policy: default-src 'none'; style-src 'sha256-Q/dkhG/wfae5PRHIHNGoEdqbGkKA8ani086Lw2q5t9k='; base-uri 'none'; form-action 'none'; frame-ancestors 'none'
+    content-type: text/html; charset=utf-8
+    cross-origin-opener-policy: same-origin
+    cross-origin-resource-policy: same-origin
+    date: [date]
+    permissions-policy: browsing-topics=(), camera=(), geolocation=(), microphone=(), payment=(), usb=()
+    referrer-policy: strict-origin-when-cross-origin
+    retry-after: 3600
+    strict-transport-security: max-age=31536000
+    x-content-type-options: nosniff
+    x-robots-tag: noindex
+    x-service: expired
+    ");
+
+    bed.memory.set_service(SHOP, SiteService::Serving);
+    let back = get(&front).await;
+    assert_eq!(back.status(), StatusCode::OK);
+    assert_eq!(header(&back, "x-service"), "");
+    assert_eq!(back.text().await.unwrap(), front_page(SHOP));
+}
+
+#[tokio::test]
+async fn a_stopped_site_without_certificate_or_revision_is_not_being_set_up() {
+    let bed = Bed::start().await;
+    let name = "moi-mau.biz.vn";
+    bed.memory.put_presence(name);
+    bed.memory.set_service(name, SiteService::Suspended);
+    let suspended = async |url: String| {
+        let answer = bed.client_for(name).get(url).send().await.unwrap();
+        assert_eq!(header(&answer, "x-service"), "suspended");
+        assert_eq!(header(&answer, "retry-after"), "3600");
+    };
+    suspended(format!("http://{name}/")).await;
+    bed.memory.put_certificate(&bed.ca.certificate(name));
+    suspended(format!("https://{name}/")).await;
+}
+
+#[tokio::test]
+async fn the_probe_tells_a_notice_from_a_site() {
+    let bed = Bed::start().await;
+    let settings = bed.probe();
+    let shop: DomainName = SHOP.parse().unwrap();
+    let stopped = async |service| probe_site_stopped(&settings, &shop, service).await;
+    let refusal = async |service| {
+        let error = stopped(service).await.unwrap_err();
+        assert_eq!(error.kind, FailureKind::Transient { retry_after: None });
+        ErrorChain(&error).to_string()
+    };
+    let served = refusal(SiteService::Suspended).await;
+    assert!(
+        served.contains("wanted 503 with service `suspended`"),
+        "{served}"
+    );
+
+    bed.memory.set_service(SHOP, SiteService::Suspended);
+    stopped(SiteService::Suspended).await.unwrap();
+    let other = refusal(SiteService::Expired).await;
+    assert!(other.contains("503 with service `suspended`"), "{other}");
+    bed.memory.set_service(SHOP, SiteService::Expired);
+    stopped(SiteService::Expired).await.unwrap();
+    let revision = bed.revision(SHOP);
+    let site = probe_site(&settings, &shop, revision.as_str()).await;
+    assert!(site.is_err(), "a notice is no site: {site:?}");
+    let senseless = stopped(SiteService::Serving).await.unwrap_err();
+    assert_eq!(senseless.kind, FailureKind::Rejected);
+
+    // A certificate that does not verify is no notice.
+    let stranger = SiteProbeSettings {
+        roots: Roots::Pem(Ca::new().pem),
+        ..settings.clone()
+    };
+    let untrusted = probe_site_stopped(&stranger, &shop, SiteService::Expired).await;
+    let untrusted = ErrorChain(&untrusted.unwrap_err()).to_string();
+    assert!(
+        untrusted.contains("invalid peer certificate"),
+        "{untrusted}"
+    );
+
+    // It waits for a decision that is carried out while it asks.
+    let patient = SiteProbeSettings {
+        limit: LONG,
+        ..settings.clone()
+    };
+    let asked = probe_site_stopped(&patient, &shop, SiteService::Suspended);
+    let (seen, ()) = tokio::join!(asked, async {
+        bed.memory.set_service(SHOP, SiteService::Suspended);
+    });
+    seen.unwrap();
+}
+
+#[tokio::test]
+async fn the_probe_takes_only_an_answer_for_absence() {
+    let mut bed = Bed::start().await;
+    let settings = bed.probe();
+    let shop: DomainName = SHOP.parse().unwrap();
+    let refusal = async || {
+        let error = probe_site_absent(&settings, &shop).await.unwrap_err();
+        assert_eq!(error.kind, FailureKind::Transient { retry_after: None });
+        ErrorChain(&error).to_string()
+    };
+    for service in [SiteService::Serving, SiteService::Suspended] {
+        bed.memory.set_service(SHOP, service);
+        let there = refusal().await;
+        assert!(there.contains("wanted "), "{there}");
+    }
+    // Known still, without certificate: the handshake is refused, and plain HTTP knows the name.
+    let apex_gone = |state: &mut State| {
+        for name in service_names(&shop) {
+            state.certificates.remove(&name);
+        }
+    };
+    bed.memory.change(apex_gone);
+    let known = refusal().await;
+    assert!(
+        known.contains("wanted 404 with service `unknown`"),
+        "{known}"
+    );
+    // The apex is gone and `www` is not.
+    bed.memory.change(|state| {
+        state.sites.remove(&shop);
+    });
+    let half = refusal().await;
+    assert!(half.contains(&format!("http://www.{SHOP}/")), "{half}");
+
+    bed.memory.remove(SHOP);
+    probe_site_absent(&settings, &shop).await.unwrap();
+    // Another's name says nothing of ours, nor does a store that cannot be read.
+    let other = probe_site_absent(&settings, &STUDENT.parse().unwrap()).await;
+    assert!(other.is_err());
+    bed.memory.failing.store(true, Ordering::SeqCst);
+    let broken = refusal().await;
+    assert!(
+        broken.contains("failed") || broken.contains("503"),
+        "{broken}"
+    );
+    bed.memory.failing.store(false, Ordering::SeqCst);
+
+    // Nobody there is no proof, nor is somebody who says nothing.
+    bed.stop().await;
+    let nobody = refusal().await;
+    assert!(nobody.contains("cannot connect"), "{nobody}");
+    let silent = tokio::net::TcpListener::bind(address(443)).await.unwrap();
+    let impatient = SiteProbeSettings {
+        timeout: Duration::from_millis(200),
+        ..settings.clone()
+    };
+    let prober = Prober::new(&impatient).unwrap();
+    let unanswered = prober
+        .get(Scheme::Https, &shop, address(443).ip(), "/")
+        .await;
+    let unanswered = unanswered.unwrap_err().to_string();
+    assert!(unanswered.contains("in time"), "{unanswered}");
+    assert!(probe_site_absent(&impatient, &shop).await.is_err());
+    drop(silent);
 }
 
 #[tokio::test]
@@ -1076,6 +1307,7 @@ impl Memory {
                     apex: apex.clone(),
                     role,
                     revision: None,
+                    service: SiteService::Serving,
                 };
                 state.sites.insert(host, site);
             }
@@ -1109,6 +1341,15 @@ impl Memory {
                 .insert((presence, revision.clone()), tree.clone());
             for site in state.sites.values_mut().filter(|site| site.apex == apex) {
                 site.revision = Some(revision.clone());
+            }
+        });
+    }
+
+    fn set_service(&self, apex: &str, service: SiteService) {
+        self.change(|state| {
+            let apex: DomainName = apex.parse().unwrap();
+            for site in state.sites.values_mut().filter(|site| site.apex == apex) {
+                site.service = service;
             }
         });
     }
@@ -1152,6 +1393,20 @@ impl SiteStore for Memory {
                 .insert((presence, revision.clone()), tree.clone());
         });
         Ok(revision)
+    }
+
+    async fn revisions(&self, presence: PresenceId) -> Result<Vec<RevisionHash>, PortError> {
+        self.read(|state| {
+            let keys = state.trees.keys();
+            keys.filter(|(of, _)| *of == presence)
+                .map(|(_, revision)| revision.clone())
+                .collect()
+        })
+    }
+
+    async fn remove_revisions(&self, presence: PresenceId) -> Result<(), PortError> {
+        self.change(|state| state.trees.retain(|(of, _), _| *of != presence));
+        Ok(())
     }
 
     async fn file(

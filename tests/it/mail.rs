@@ -19,6 +19,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use async_imap::extensions::idle::IdleResponse;
 use futures_util::TryStreamExt as _;
 use hiendien_dns::{DnsServer, ServerSettings};
 use hiendien_domain::ids::PresenceId;
@@ -28,20 +29,23 @@ use hiendien_domain::records::{DkimRecord, ZoneInputs, ZoneStage, presence_zone}
 use hiendien_domain::secret::Secret;
 use hiendien_engine::clock::{Clock, SystemClock};
 use hiendien_engine::ports::{
-    Delegation, ErrorChain, FailureKind, Letter, MailDomain, Mailboxes as _, Messages as _,
-    PortError, ServedZone, ZoneSource,
+    Delegation, ErrorChain, FailureKind, Letter, MailDomain, MailService, Mailboxes as _,
+    Messages as _, PortError, ServedZone, ZoneSource,
 };
 use hiendien_mail::{
-    MailProbe, MailProbeSettings, MailboxSettings, OutsideMailbox, SmtpMessages, SmtpSettings,
-    SqliteMailboxes, checks,
+    MailProbe, MailProbeSettings, MailboxSettings, OutsideMailbox, SessionSettings, SmtpMessages,
+    SmtpSettings, SqliteMailboxes, checks,
 };
 use integration_tests::lab::root;
 use integration_tests::net;
 use integration_tests::wait::wait_for;
 use jiff::SignedDuration;
 use lettre::address::Envelope;
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::client::{
+    AsyncSmtpConnection, Certificate, CertificateStore, Tls, TlsParameters,
+};
+use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use mail_parser::MessageParser;
 use rustls_pki_types::pem::PemObject as _;
@@ -288,6 +292,415 @@ async fn a_probe_credential_runs_out_and_is_removed() {
 }
 
 #[tokio::test]
+async fn a_suspended_mailbox_takes_mail_in_and_resumes_as_it_was() {
+    let bed = Bed::start().await;
+    let presence = PresenceId::new();
+    let keys = bed
+        .mailboxes
+        .put_domain(presence, &bed.domain(SHOP))
+        .await
+        .unwrap();
+    let info = address(&format!("info@{SHOP}"));
+    bed.set_password(presence, &info).await;
+    let neighbour = bed.put("tiem-may-mau.biz.vn").await;
+    let other = address("info@tiem-may-mau.biz.vn");
+    bed.set_password(neighbour, &other).await;
+    let from = "khach-mau@elsewhere.test";
+    bed.exchange(from, info.as_str(), "Trước").await.unwrap();
+    bed.await_subject(&info, PASSWORD, "Trước").await;
+    let files = bed.files_of_keys();
+    let mut open = bed.sign_in(&info, PASSWORD).await.unwrap();
+    open.select("INBOX").await.unwrap();
+    let idling = tokio::spawn(idle(bed.sign_in(&info, PASSWORD).await.unwrap()));
+    let mut others = bed.sign_in(&other, PASSWORD).await.unwrap();
+    let mut submission = bed.stay_signed_in(&info).await;
+    submission.send("Khi còn mở").await.unwrap();
+    bed.await_outside("Khi còn mở").await;
+
+    for _ in 0..2 {
+        let began = Instant::now();
+        bed.set_service(presence, SHOP, MailService::Suspended)
+            .await;
+        println!("suspended after {:?}", began.elapsed());
+    }
+    // Sessions have ended when the call returns; the client sees it as soon as it looks.
+    tokio::time::timeout(Duration::from_secs(2), idling)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(open.noop().await.is_err());
+    others.noop().await.unwrap();
+    let refused = submission.send("Không được gửi").await.unwrap_err();
+    assert!(refused.contains("5.7.1"), "{refused}");
+    let refused = bed.sign_in(&info, PASSWORD).await.unwrap_err();
+    assert!(refused.contains("AUTHENTICATIONFAILED"), "{refused}");
+    let refused = bed.submit(info.as_str(), info.as_str(), "x").await;
+    let refused = refused.unwrap_err();
+    assert!(refused.contains("(535): 5.7.8"), "{refused}");
+    assert!(bed.sign_in(&other, PASSWORD).await.is_ok());
+
+    // Mail comes in, within the quota, and the desk stays reachable.
+    bed.exchange(from, info.as_str(), "Trong lúc ngừng")
+        .await
+        .unwrap();
+    bed.await_stored(presence, 2).await;
+    let abuse = format!("abuse@{SHOP}");
+    bed.exchange(from, &abuse, "Khiếu nại").await.unwrap();
+    bed.await_outside("Khiếu nại").await;
+    let full = MailDomain {
+        service: MailService::Suspended,
+        quota_bytes: 1,
+        ..bed.domain(SHOP)
+    };
+    bed.mailboxes.put_domain(presence, &full).await.unwrap();
+    bed.exchange(from, info.as_str(), "Quá đầy").await.unwrap();
+    bed.await_outside("Undelivered Mail Returned to Sender")
+        .await;
+    assert_eq!(bed.messages_stored(presence), 2);
+
+    let again = bed
+        .mailboxes
+        .put_domain(presence, &bed.domain(SHOP))
+        .await
+        .unwrap();
+    assert_eq!(again, keys);
+    assert_eq!(
+        bed.subjects(&info, PASSWORD).await.unwrap(),
+        ["Trước", "Trong lúc ngừng"]
+    );
+    let mut after = bed.files_of_keys();
+    after.retain(|file| files.contains(file));
+    assert_eq!(after, files);
+    bed.submit(info.as_str(), info.as_str(), "Trở lại")
+        .await
+        .unwrap();
+    let raw = bed.await_outside("Trở lại").await;
+    let text = String::from_utf8_lossy(&raw);
+    assert_eq!(text.matches("DKIM-Signature:").count(), 2, "{text}");
+    assert!(
+        bed.outside_subjects()
+            .await
+            .iter()
+            .all(|subject| subject != "Không được gửi")
+    );
+}
+
+#[tokio::test]
+async fn a_renamed_mailbox_keeps_its_mail_and_its_former_address() {
+    let bed = Bed::start().await;
+    let presence = PresenceId::new();
+    let domain = MailDomain {
+        mailboxes: vec!["info".parse().unwrap(), "ban-hang".parse().unwrap()],
+        ..bed.domain(SHOP)
+    };
+    bed.mailboxes.put_domain(presence, &domain).await.unwrap();
+    let at_shop = |local: &str| address(&format!("{local}@{SHOP}"));
+    let (info, contact, sales) = (at_shop("info"), at_shop("lien-he"), at_shop("ban-hang"));
+    bed.set_password(presence, &info).await;
+    let from = "khach-mau@elsewhere.test";
+    bed.exchange(from, info.as_str(), "Trước").await.unwrap();
+    bed.await_subject(&info, PASSWORD, "Trước").await;
+
+    for (from, to) in [
+        (&info, &sales),
+        (&info, &at_shop("postmaster")),
+        (&info, &address("info@ten-khac-mau.biz.vn")),
+        (&at_shop("khong-co"), &contact),
+        (&at_shop("abuse"), &contact),
+    ] {
+        let refused = bed.mailboxes.rename(presence, from, to).await;
+        assert_eq!(refused.unwrap_err().kind, FailureKind::Rejected, "{to}");
+    }
+    let strangers = bed.mailboxes.rename(PresenceId::new(), &info, &contact);
+    assert_eq!(strangers.await.unwrap_err().kind, FailureKind::Rejected);
+
+    for _ in 0..2 {
+        bed.mailboxes
+            .rename(presence, &info, &contact)
+            .await
+            .unwrap();
+        // Whoever does not know of it yet changes nothing by saying so.
+        bed.mailboxes.put_domain(presence, &domain).await.unwrap();
+    }
+    bed.exchange(from, info.as_str(), "Địa chỉ cũ")
+        .await
+        .unwrap();
+    bed.await_subject(&contact, PASSWORD, "Địa chỉ cũ").await;
+    bed.exchange(from, contact.as_str(), "Địa chỉ mới")
+        .await
+        .unwrap();
+    bed.await_subject(&contact, PASSWORD, "Địa chỉ mới").await;
+    assert_eq!(
+        bed.subjects(&contact, PASSWORD).await.unwrap(),
+        ["Trước", "Địa chỉ cũ", "Địa chỉ mới"]
+    );
+    assert!(bed.sign_in(&info, PASSWORD).await.is_err());
+    let mut submission = bed.stay_signed_in(&contact).await;
+    submission.send("Từ địa chỉ mới").await.unwrap();
+    bed.await_outside("Từ địa chỉ mới").await;
+
+    // Taken back, as if it had never been.
+    for _ in 0..2 {
+        bed.mailboxes
+            .rename(presence, &contact, &info)
+            .await
+            .unwrap();
+    }
+    for _ in 0..2 {
+        bed.mailboxes
+            .remove_alias(presence, &contact)
+            .await
+            .unwrap();
+    }
+    assert_eq!(
+        bed.subjects(&info, PASSWORD).await.unwrap(),
+        ["Trước", "Địa chỉ cũ", "Địa chỉ mới"]
+    );
+    let refused = bed.refusal(contact.as_str()).await;
+    assert!(refused.contains("(550): 5.1.1"), "{refused}");
+    // Neither a mailbox nor the desk is an alias that can be taken away.
+    for address in [&info, &at_shop("abuse")] {
+        bed.mailboxes.remove_alias(presence, address).await.unwrap();
+        bed.exchange(from, address.as_str(), "Vẫn còn")
+            .await
+            .unwrap();
+    }
+    bed.await_subject(&info, PASSWORD, "Vẫn còn").await;
+    bed.await_outside("Vẫn còn").await;
+}
+
+#[tokio::test]
+async fn forgotten_passwords_open_nothing_and_the_mail_stays() {
+    let bed = Bed::start().await;
+    let presence = bed.put(SHOP).await;
+    let info = address(&format!("info@{SHOP}"));
+    bed.set_password(presence, &info).await;
+    let neighbour = bed.put("tiem-may-mau.biz.vn").await;
+    let other = address("info@tiem-may-mau.biz.vn");
+    bed.set_password(neighbour, &other).await;
+    let from = "khach-mau@elsewhere.test";
+    bed.exchange(from, info.as_str(), "Trước").await.unwrap();
+    bed.await_subject(&info, PASSWORD, "Trước").await;
+    let idling = tokio::spawn(idle(bed.sign_in(&info, PASSWORD).await.unwrap()));
+    let mut submission = bed.stay_signed_in(&info).await;
+
+    for _ in 0..2 {
+        bed.mailboxes.clear_passwords(presence).await.unwrap();
+    }
+    tokio::time::timeout(Duration::from_secs(2), idling)
+        .await
+        .unwrap()
+        .unwrap();
+    for attempt in [PASSWORD, "", "NULL"] {
+        assert!(bed.sign_in(&info, attempt).await.is_err());
+    }
+    let refused = submission.send("Không được gửi").await.unwrap_err();
+    assert!(refused.contains("5.7.1"), "{refused}");
+    assert!(bed.sign_in(&other, PASSWORD).await.is_ok());
+    // A presence without mail has none to forget.
+    bed.mailboxes
+        .clear_passwords(PresenceId::new())
+        .await
+        .unwrap();
+    bed.probe()
+        .prove_served(&info, SystemClock.now())
+        .await
+        .unwrap();
+
+    let fresh = "Mật khẩu mới 2027";
+    bed.mailboxes
+        .set_password(presence, &info, &Secret::new(fresh))
+        .await
+        .unwrap();
+    assert_eq!(bed.subjects(&info, fresh).await.unwrap(), ["Trước"]);
+    assert!(bed.sign_in(&info, PASSWORD).await.is_err());
+}
+
+#[tokio::test]
+async fn mail_taken_away_is_out_of_reach_of_the_next_holder_and_can_be_erased() {
+    let bed = Bed::start().await;
+    let former = PresenceId::new();
+    let domain = bed.domain(SHOP);
+    let old_keys = bed.mailboxes.put_domain(former, &domain).await.unwrap();
+    let info = address(&format!("info@{SHOP}"));
+    bed.set_password(former, &info).await;
+    let from = "khach-mau@elsewhere.test";
+    bed.exchange(from, info.as_str(), "Của người trước")
+        .await
+        .unwrap();
+    bed.await_subject(&info, PASSWORD, "Của người trước").await;
+    let idling = tokio::spawn(idle(bed.sign_in(&info, PASSWORD).await.unwrap()));
+    let mut submission = bed.stay_signed_in(&info).await;
+    let early = bed.mailboxes.erase_mail(former).await;
+    assert_eq!(early.unwrap_err().kind, FailureKind::Rejected);
+
+    let began = Instant::now();
+    bed.mailboxes.remove_domain(former).await.unwrap();
+    println!("taken away after {:?}", began.elapsed());
+    bed.mailboxes.remove_domain(former).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(2), idling)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(bed.sign_in(&info, PASSWORD).await.is_err());
+    assert!(submission.send("Không được gửi").await.is_err());
+    for local in ["info", "abuse", "postmaster"] {
+        let refused = bed.refusal(&format!("{local}@{SHOP}")).await;
+        assert!(refused.starts_with("permanent error (55"), "{refused}");
+    }
+    assert_eq!(bed.files_of_keys(), []);
+    assert_eq!(bed.messages_stored(former), 1);
+    bed.probe()
+        .prove_absent(&info, SystemClock.now())
+        .await
+        .unwrap();
+
+    // At once, the same name in other hands.
+    let next = PresenceId::new();
+    let new_keys = bed.mailboxes.put_domain(next, &domain).await.unwrap();
+    for (old, new) in old_keys.iter().zip(&new_keys) {
+        assert_ne!(old.text, new.text);
+    }
+    assert!(bed.sign_in(&info, PASSWORD).await.is_err());
+    bed.set_password(next, &info).await;
+    assert_eq!(bed.subjects(&info, PASSWORD).await.unwrap(), [""; 0]);
+    let files = bed.files_of_keys();
+    // Said again, the former holder's end is no matter of the next one's.
+    bed.mailboxes.remove_domain(former).await.unwrap();
+    bed.mailboxes.clear_passwords(former).await.unwrap();
+    assert_eq!(bed.files_of_keys(), files);
+    bed.exchange(from, info.as_str(), "Của người sau")
+        .await
+        .unwrap();
+    bed.await_subject(&info, PASSWORD, "Của người sau").await;
+    let zones = Zones::serve(&bed).await;
+    zones.put(&bed, SHOP, &new_keys);
+    let proof = bed.probe().prove(&info, SystemClock.now()).await.unwrap();
+    assert_eq!(proof.selector, new_keys[0].selector);
+
+    assert_eq!(bed.messages_stored(former), 1);
+    for _ in 0..2 {
+        bed.mailboxes.erase_mail(former).await.unwrap();
+        assert!(bed.stored(former).is_empty());
+    }
+    assert_eq!(
+        bed.subjects(&info, PASSWORD).await.unwrap(),
+        ["Của người sau"]
+    );
+    bed.mailboxes.erase_mail(PresenceId::new()).await.unwrap();
+    let still = bed.mailboxes.erase_mail(next).await;
+    assert_eq!(still.unwrap_err().kind, FailureKind::Rejected);
+}
+
+#[tokio::test]
+async fn the_probe_tells_served_and_stopped_and_absent_apart() {
+    let bed = Bed::start().await;
+    let presence = bed.put(SHOP).await;
+    let info = address(&format!("info@{SHOP}"));
+    let probe = bed.probe();
+    let now = SystemClock.now();
+    let told = |answer: Result<(), PortError>| match answer {
+        Ok(()) => "so".to_owned(),
+        Err(error) => {
+            assert_eq!(error.kind, FailureKind::Transient { retry_after: None });
+            ErrorChain(&error).to_string()
+        }
+    };
+
+    assert_eq!(told(probe.prove_served(&info, now).await), "so");
+    let stopped = told(probe.prove_stopped(&info, now).await);
+    assert!(stopped.ends_with("IMAP opens the mailbox"), "{stopped}");
+    let absent = told(probe.prove_absent(&info, now).await);
+    assert!(absent.contains("answers `250 2.1.5"), "{absent}");
+
+    bed.set_service(presence, SHOP, MailService::Suspended)
+        .await;
+    let began = Instant::now();
+    assert_eq!(told(probe.prove_stopped(&info, now).await), "so");
+    println!("mail seen stopped after {:?}", began.elapsed());
+    let served = told(probe.prove_served(&info, now).await);
+    assert!(
+        served.contains("refuses a good credential"),
+        "it is: {served}"
+    );
+    let absent = told(probe.prove_absent(&info, now).await);
+    assert!(absent.contains("answers `250 2.1.5"), "{absent}");
+    // A refusal of a credential that has run out proves nothing.
+    let earlier = now - SignedDuration::from_hours(1);
+    let stopped = told(probe.prove_stopped(&info, earlier).await);
+    assert!(stopped.ends_with("had run out"), "{stopped}");
+
+    bed.mailboxes.remove_domain(presence).await.unwrap();
+    assert_eq!(told(probe.prove_absent(&info, now).await), "so");
+    let stopped = told(probe.prove_stopped(&info, now).await);
+    assert!(stopped.contains("answers `55"), "{stopped}");
+
+    // Whom nobody answers knows nothing.
+    bed.script("down").unwrap();
+    for answer in [
+        probe.prove_served(&info, now).await,
+        probe.prove_stopped(&info, now).await,
+        probe.prove_absent(&info, now).await,
+    ] {
+        assert_ne!(told(answer), "so");
+    }
+}
+
+#[tokio::test]
+async fn without_the_right_to_end_sessions_nothing_counts_as_stopped() {
+    let bed = Bed::start().await;
+    let presence = bed.put(SHOP).await;
+    let suspended = MailDomain {
+        service: MailService::Suspended,
+        ..bed.domain(SHOP)
+    };
+    let wrong_key = bed.state.join("secrets/wrong-key");
+    std::fs::write(&wrong_key, "0123456789abcdef").unwrap();
+    let wrong = SessionSettings {
+        key_file: wrong_key,
+        ..sessions(&bed.state)
+    };
+    let without = [None, Some(wrong)].map(|settings| mailboxes(&bed.state, settings));
+    let mut answers = Vec::new();
+    for mailboxes in &without {
+        let put = mailboxes.put_domain(presence, &suspended).await;
+        answers.push(put.map(drop));
+        answers.push(mailboxes.clear_passwords(presence).await);
+    }
+    for mailboxes in &without {
+        answers.push(mailboxes.remove_domain(presence).await);
+    }
+    for answer in answers {
+        let error = answer.unwrap_err();
+        assert_eq!(error.kind, FailureKind::Misconfigured, "{error:?}");
+    }
+    // Nobody answers: tried again.
+    let nowhere = SessionSettings {
+        address: SocketAddr::new(bed.node, 8791),
+        ..sessions(&bed.state)
+    };
+    let error = mailboxes(&bed.state, Some(nowhere))
+        .remove_domain(presence)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, FailureKind::Transient { retry_after: None });
+    // Cut off in between, nothing works any more, the name is still held, and the next try ends it.
+    let info = format!("info@{SHOP}");
+    let refused = bed.refusal(&info).await;
+    assert!(refused.starts_with("permanent error (55"), "{refused}");
+    let taken = bed
+        .mailboxes
+        .put_domain(PresenceId::new(), &bed.domain(SHOP))
+        .await;
+    assert_eq!(taken.unwrap_err().kind, FailureKind::Rejected);
+    bed.mailboxes.remove_domain(presence).await.unwrap();
+    // Who slept meanwhile does not bring it back.
+    let late = bed.mailboxes.put_domain(presence, &bed.domain(SHOP)).await;
+    assert_eq!(late.unwrap_err().kind, FailureKind::Rejected);
+    bed.put(SHOP).await;
+}
+
+#[tokio::test]
 async fn a_letter_reaches_its_reader_as_it_was_written() {
     let bed = Bed::start().await;
     let letter = Letter {
@@ -402,11 +815,7 @@ impl Bed {
         let began = Instant::now();
         run_script("up", &state).unwrap_or_else(|told| panic!("{told}"));
         println!("mail node up after {:?}", began.elapsed());
-        let settings = MailboxSettings {
-            database: state.join("mail/mail.db"),
-            dkim: state.join("mail/dkim"),
-        };
-        let mailboxes = SqliteMailboxes::open(&settings, Arc::new(SystemClock)).unwrap();
+        let mailboxes = mailboxes(&state, Some(sessions(&state)));
         Self {
             state,
             node: net::address(25).into(),
@@ -426,7 +835,92 @@ impl Bed {
             mailboxes: vec!["info".parse().unwrap()],
             quota_bytes: 50_000_000,
             desk: address("ban-truc@outside.test"),
+            service: MailService::Active,
         }
+    }
+
+    /// Puts the domain again with another service.
+    async fn set_service(&self, presence: PresenceId, domain: &str, service: MailService) {
+        let domain = MailDomain {
+            service,
+            ..self.domain(domain)
+        };
+        self.mailboxes.put_domain(presence, &domain).await.unwrap();
+    }
+
+    async fn set_password(&self, presence: PresenceId, address: &MailAddress) {
+        let password = Secret::new(PASSWORD);
+        self.mailboxes
+            .set_password(presence, address, &password)
+            .await
+            .unwrap();
+    }
+
+    /// Directories of stored mail that are the presence's.
+    fn stored(&self, presence: PresenceId) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.state.join("mail/store")).unwrap();
+        let own = format!("{presence}.");
+        entries
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&own))
+            .map(|entry| entry.path())
+            .collect()
+    }
+
+    /// Number of messages in the store of the presence, seen without signing in.
+    fn messages_stored(&self, presence: PresenceId) -> usize {
+        let found = Command::new("find")
+            .args(self.stored(presence))
+            .args(["-path", "*/INBOX/dbox-Mails/u.*"])
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&found.stdout).lines().count()
+    }
+
+    async fn await_stored(&self, presence: PresenceId, number: usize) {
+        wait_for("messages in the store", LONG, async || {
+            match self.messages_stored(presence) {
+                seen if seen == number => Ok(()),
+                seen => Err(seen),
+            }
+        })
+        .await;
+    }
+
+    /// A connection to submission that is signed in as the mailbox and stays so.
+    async fn stay_signed_in(&self, user: &MailAddress) -> Submission {
+        let hello = ClientId::Domain("may-tinh.test".to_owned());
+        let mut connection = AsyncSmtpConnection::connect_tokio1(
+            (self.node.to_string(), 465),
+            Some(LONG),
+            &hello,
+            Some(self.tls_parameters()),
+            None,
+        )
+        .await
+        .unwrap();
+        let credentials = Credentials::new(user.to_string(), PASSWORD.to_owned());
+        connection
+            .auth(&[Mechanism::Plain], &credentials)
+            .await
+            .unwrap();
+        Submission(connection, user.clone())
+    }
+
+    fn tls_parameters(&self) -> TlsParameters {
+        let pem = std::fs::read(self.state.join("mail/tls/cert.pem")).unwrap();
+        TlsParameters::builder("smtp.mail.hiendien.test".to_owned())
+            .certificate_store(CertificateStore::None)
+            .add_root_certificate(Certificate::from_pem(&pem).unwrap())
+            .build_rustls()
+            .unwrap()
+    }
+
+    /// The codes of what the exchanger says to mail for the address.
+    async fn refusal(&self, to: &str) -> String {
+        self.exchange("khach-mau@elsewhere.test", to, "x")
+            .await
+            .unwrap_err()
     }
 
     async fn put(&self, domain: &str) -> PresenceId {
@@ -464,6 +958,7 @@ impl Bed {
         let settings = MailProbeSettings {
             exchanger_host: name("mx1.mail.hiendien.test"),
             exchanger: self.node,
+            exchangers: vec![self.node],
             imap_host: name("imap.mail.hiendien.test"),
             smtp_host: name("smtp.mail.hiendien.test"),
             mail: self.node,
@@ -497,12 +992,7 @@ impl Bed {
             ("info", _) => envelope.to_owned(),
             (_, domain) => format!("info@{domain}"),
         };
-        let pem = std::fs::read(self.state.join("mail/tls/cert.pem")).unwrap();
-        let parameters = TlsParameters::builder("smtp.mail.hiendien.test".to_owned())
-            .certificate_store(CertificateStore::None)
-            .add_root_certificate(Certificate::from_pem(&pem).unwrap())
-            .build_rustls()
-            .unwrap();
+        let parameters = self.tls_parameters();
         let transport =
             AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(self.node.to_string())
                 .port(587)
@@ -588,10 +1078,70 @@ impl Bed {
     }
 }
 
+fn sessions(state: &Path) -> SessionSettings {
+    SessionSettings {
+        address: SocketAddr::new(net::address(25).into(), 8790),
+        key_file: state.join("secrets/doveadm-key"),
+    }
+}
+
+fn mailboxes(state: &Path, sessions: Option<SessionSettings>) -> SqliteMailboxes {
+    let script = root().join("deploy/mail/node");
+    let settings = MailboxSettings {
+        database: state.join("mail/mail.db"),
+        dkim: state.join("mail/dkim"),
+        sessions,
+        erase: vec![
+            script.display().to_string(),
+            "erase".to_owned(),
+            state.display().to_string(),
+            net_of_test(),
+        ],
+    };
+    SqliteMailboxes::open(&settings, Arc::new(SystemClock)).unwrap()
+}
+
+fn net_of_test() -> String {
+    let net = net::address(0).to_string();
+    net.strip_suffix(".0").unwrap().to_owned()
+}
+
+/// A signed-in connection to submission.
+struct Submission(AsyncSmtpConnection, MailAddress);
+
+impl Submission {
+    async fn send(&mut self, subject: &str) -> Result<(), String> {
+        let Self(connection, user) = self;
+        let to = "khach-mau@elsewhere.test".parse().unwrap();
+        let sender: lettre::Address = user.as_str().parse().unwrap();
+        let envelope = Envelope::new(Some(sender), vec![to]).unwrap();
+        let message = format!(
+            "From: {user}\r\nTo: khach-mau@elsewhere.test\r\nSubject: {subject}\r\n\r\nx\r\n"
+        );
+        let sent = connection.send(&envelope, message.as_bytes()).await;
+        sent.map(|_| ()).map_err(|error| error.to_string())
+    }
+}
+
+/// A session that waits for mail in IDLE; ends when the server cuts it off.
+async fn idle(mut session: Imap) {
+    session.select("INBOX").await.unwrap();
+    let mut waiting = session.idle();
+    waiting.init().await.unwrap();
+    loop {
+        let (news, _interrupt) = waiting.wait_with_timeout(LONG);
+        match news.await {
+            Ok(IdleResponse::Timeout) => panic!("it still idles"),
+            Ok(IdleResponse::NewData(_)) => {}
+            // The end of the connection: nobody else interrupts.
+            Ok(IdleResponse::ManualInterrupt) | Err(_) => return,
+        }
+    }
+}
+
 fn run_script(verb: &str, state: &Path) -> Result<(), String> {
     let script = root().join("deploy/mail/node");
-    let net = net::address(0).to_string();
-    let net = net.strip_suffix(".0").unwrap();
+    let net = net_of_test();
     let output = Command::new(script)
         .args([verb.as_ref(), state.as_os_str(), net.as_ref()])
         .output()

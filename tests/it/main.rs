@@ -5,13 +5,20 @@
 )]
 
 mod api;
+mod backup;
+mod care;
 mod certificates;
 mod claims;
 mod edge;
 mod hostile;
+mod lifecycle;
 mod mail;
 mod provision;
 mod site;
 mod store;
 mod tidy;
+mod upgrade;
+mod verbs;
+mod webhooks;
+mod workers;
 mod zones;

@@ -301,7 +301,7 @@ fn fifty_claims_survive_ten_kills() {
 }
 
 /// All messages of the inbox, with their transfer encodings undone as far as text needs.
-fn imap(lab: &Lab, server: &str, user: &str, password: &str) -> String {
+pub(crate) fn imap(lab: &Lab, server: &str, user: &str, password: &str) -> String {
     let script = "import imaplib,ssl,sys,email\n\
         c=ssl.create_default_context();c.check_hostname=False;c.verify_mode=ssl.CERT_NONE\n\
         m=imaplib.IMAP4_SSL(sys.argv[1],993,ssl_context=c);m.login(sys.argv[2],sys.stdin.read());m.select('INBOX')\n\

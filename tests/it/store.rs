@@ -282,8 +282,8 @@ async fn finds_due_work_by_a_range_of_its_index() {
         "store",
         "INSERT INTO claim (id, presence_id, operation_id, registrar, reference, fingerprint, document, received_at)
              SELECT n, n, n, 'r', n, n, '', 0 FROM generate_series(1, 20000) AS n;
-         INSERT INTO presence (id, claim_id, registrar, reference, name, subject_key, state, plan, created_at, operation_id)
-             SELECT n, n, 'r', n, n, n, 'live', '{}', 0, n FROM generate_series(1, 20000) AS n;
+         INSERT INTO presence (id, claim_id, registrar, reference, name, held_name, subject_key, standing, state, plan, created_at, operation_id, care_at)
+             SELECT n, n, 'r', n, n, n, n, 'serving', 'live', '{}', 0, n, n FROM generate_series(1, 20000) AS n;
          INSERT INTO operation (id, presence_id, verb, state, created_at, due_at)
              SELECT n, n, 'provision', 'queued', 0, n FROM generate_series(1, 20000) AS n;
          ANALYZE operation",

@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("xtask", &[]),
+    ("bench-engine", &["domain", "engine", "store"]),
     (
         "integration-tests",
         &[

@@ -373,6 +373,145 @@ async fn proofs_tell_the_last_status_when_they_fail() {
     assert!(silent.contains("could not talk to"), "{silent}");
 }
 
+fn delegation(dns: &Dns, child: &DomainName) -> Delegation {
+    let servers = &dns.platform.name_servers;
+    Delegation {
+        child: child.clone(),
+        name_servers: servers.iter().map(|server| server.name.clone()).collect(),
+    }
+}
+
+#[tokio::test]
+async fn a_zone_is_gone_once_no_server_knows_it_and_no_parent_delegates() {
+    let dns = bed().await;
+    let apex = name("mau-quan-pho.biz.vn");
+    let (presence, stranger) = (PresenceId::new(), PresenceId::new());
+    let first = zone(&dns, apex.as_str(), ZoneStage::BeforeCertificate);
+    let serial = dns.store.put_zone(presence, &first).await.unwrap();
+    let delegation = delegation(&dns, &apex);
+    dns.store
+        .put_delegation(presence, &delegation)
+        .await
+        .unwrap();
+    let mut outsider = dns.outsider();
+    outsider.zone(&apex, serial).await.unwrap();
+    outsider.asker.limit = Duration::from_millis(200);
+    let refusal = async || {
+        let error = outsider.zone_absent(&apex).await.unwrap_err();
+        assert_eq!(error.kind, FailureKind::Transient { retry_after: None });
+        ErrorChain(&error).to_string()
+    };
+    let there = refusal().await;
+    assert!(
+        there.contains(&format!("`{}:53` still", address(53))),
+        "{there}"
+    );
+
+    // Whom it does not belong to takes nothing away.
+    dns.store.remove_zone(stranger, &apex).await.unwrap();
+    dns.store.remove_delegation(stranger, &apex).await.unwrap();
+    outsider.zone(&apex, serial).await.unwrap();
+
+    for _ in 0..2 {
+        dns.store.remove_zone(presence, &apex).await.unwrap();
+    }
+    for host in [53, 54] {
+        for transport in ["+notcp", "+tcp"] {
+            let answer = dig(host, &format!("{transport} {apex} SOA")).await;
+            assert!(answer.contains("status: REFUSED"), "{answer}");
+        }
+    }
+    let delegated = refusal().await;
+    assert!(
+        delegated.contains(&format!("`{}:53` still refers to others", address(10))),
+        "{delegated}"
+    );
+    for _ in 0..2 {
+        dns.store.remove_delegation(presence, &apex).await.unwrap();
+    }
+    outsider.zone_absent(&apex).await.unwrap();
+    let parent = dig(10, &format!("+noall +comments +authority {apex} NS")).await;
+    assert!(parent.contains("status: NXDOMAIN"), "{parent}");
+    assert!(parent.contains("biz.vn. 300 IN SOA"), "{parent}");
+
+    // The next holder's zone comes to the same serial within the second, and is its own.
+    let next = zone(&dns, apex.as_str(), ZoneStage::Complete);
+    let again = dns.store.put_zone(stranger, &next).await.unwrap();
+    assert_eq!(again, serial);
+    let complete = next.rrsets.iter().find(|rrset| {
+        !first.rrsets.contains(rrset) && rrset.records[0].kind() == RecordKind::Https
+    });
+    outsider.rrset(&apex, complete.unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_denial_from_the_zone_above_is_absence_too() {
+    let dns = bed().await;
+    let apex = name("mau-quan-pho.biz.vn");
+    put(&dns, &zone(&dns, "biz.vn", ZoneStage::BeforeCertificate)).await;
+    let denied = dig(53, &format!("+noall +comments +authority {apex} SOA")).await;
+    assert!(denied.contains("status: NXDOMAIN"), "{denied}");
+    dns.outsider().zone_absent(&apex).await.unwrap();
+
+    put(&dns, &zone(&dns, apex.as_str(), ZoneStage::Complete)).await;
+    let mut outsider = dns.outsider();
+    outsider.asker.limit = Duration::from_millis(200);
+    outsider.zone_absent(&apex).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn silence_and_failure_prove_no_absence() {
+    let dns = bed().await;
+    let apex = name("mau-quan-pho.biz.vn");
+    let mut outsider = dns.outsider();
+    outsider.zone_absent(&apex).await.unwrap();
+    outsider.asker.limit = Duration::from_millis(200);
+    outsider.asker.timeout = Duration::from_millis(100);
+    let refusal = async |outsider: &dns::Outsider| {
+        let error = outsider.zone_absent(&apex).await.unwrap_err();
+        assert_eq!(error.kind, FailureKind::Transient { retry_after: None });
+        ErrorChain(&error).to_string()
+    };
+    // A parent that does not speak for the zone above: here one of our own servers, which refuses.
+    let astray = dns::Outsider {
+        parents: vec![address(53).into()],
+        ..outsider.clone()
+    };
+    let refused = refusal(&astray).await;
+    assert!(refused.contains("answered Query Refused"), "{refused}");
+    outsider.asker.port = 5353;
+    let nobody = refusal(&outsider).await;
+    assert!(nobody.contains("could not talk to"), "{nobody}");
+    let silent = tokio::net::UdpSocket::bind(SocketAddr::from((address(53), 5353))).await;
+    let _silent = silent.unwrap();
+    let unanswered = refusal(&outsider).await;
+    assert!(
+        unanswered.contains("did not answer") || unanswered.contains("could not talk to"),
+        "{unanswered}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_fails_proves_no_absence() {
+    let platform = Arc::new(dns::platform());
+    let settings = dns::settings(&platform);
+    let server = DnsServer::bind(&settings, Arc::new(BrokenSource)).await;
+    let (_stop, stopping) = watch::channel(false);
+    let running = tokio::spawn(server.unwrap().run(stopping));
+    let outsider = dns::Outsider {
+        asker: Asker {
+            limit: Duration::from_millis(200),
+            ..Asker::default()
+        },
+        platform,
+        parents: vec![address(10).into()],
+    };
+    let absent = outsider.zone_absent(&name("mau-quan-pho.biz.vn")).await;
+    let failing = ErrorChain(&absent.unwrap_err()).to_string();
+    assert!(failing.contains("answered Server Failure"), "{failing}");
+    running.abort();
+}
+
 #[tokio::test]
 async fn a_taken_port_says_what_to_do() {
     let dns = bed().await;

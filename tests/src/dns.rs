@@ -16,7 +16,7 @@ use hiendien_domain::name::{DomainName, MailAddress};
 use hiendien_domain::platform::{Platform, PlatformHost};
 use hiendien_domain::records::Rrset;
 use hiendien_engine::clock::Clock;
-use hiendien_engine::ports::{MailProof, PortError, Probes, SiteProof, ZoneProof};
+use hiendien_engine::ports::{MailProof, PortError, Probes, SiteProof, SiteService, ZoneProof};
 use hiendien_store::{Place, Store, StoreSettings};
 use tokio::process::Command;
 use tokio::sync::watch;
@@ -149,6 +149,48 @@ impl Probes for Outsider {
         _presence: PresenceId,
         _address: &MailAddress,
     ) -> Result<MailProof, PortError> {
+        Err(absent("the mail servers"))
+    }
+
+    async fn mail_served(
+        &self,
+        _presence: PresenceId,
+        _address: &MailAddress,
+    ) -> Result<(), PortError> {
+        Err(absent("the mail servers"))
+    }
+
+    async fn zone_absent(&self, apex: &DomainName) -> Result<(), PortError> {
+        self.asker
+            .prove_zone_absent(&self.platform, &self.parents, apex)
+            .await
+    }
+
+    async fn site_stopped(
+        &self,
+        _apex: &DomainName,
+        _service: SiteService,
+    ) -> Result<(), PortError> {
+        Err(absent("the site"))
+    }
+
+    async fn site_absent(&self, _apex: &DomainName) -> Result<(), PortError> {
+        Err(absent("the site"))
+    }
+
+    async fn mail_stopped(
+        &self,
+        _presence: PresenceId,
+        _address: &MailAddress,
+    ) -> Result<(), PortError> {
+        Err(absent("the mail servers"))
+    }
+
+    async fn mail_absent(
+        &self,
+        _presence: PresenceId,
+        _address: &MailAddress,
+    ) -> Result<(), PortError> {
         Err(absent("the mail servers"))
     }
 }

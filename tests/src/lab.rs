@@ -19,6 +19,34 @@ pub struct Lab {
     state: PathBuf,
 }
 
+/// A `hiendien work` of its own; killed when dropped.
+#[derive(Debug)]
+pub struct Worker {
+    process: std::process::Child,
+}
+
+impl Worker {
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends a signal, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.id().to_string()])
+            .status();
+        assert!(sent.expect("kill runs").success(), "the worker is gone");
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // One that has ended already needs no killing.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 /// The checkout whose tests run, which need not be the one they were built in: two may share a
 /// target directory. Tests are run in their package's directory.
 pub fn root() -> PathBuf {
@@ -53,17 +81,49 @@ impl Lab {
 
     /// Like [`Lab::start`], with the service's configuration changed; the state directory is told.
     pub fn start_with(change: impl FnOnce(String, &Path) -> String) -> Self {
+        let lab = Self::up_with(&[], change);
+        lab.serve();
+        lab
+    }
+
+    /// A stack whose store is on a PostgreSQL of its own, and whose `hiendien serve` leaves the
+    /// operations to [`Lab::worker`]s.
+    pub fn start_on_postgres(change: impl FnOnce(String, &Path) -> String) -> Self {
+        let lab = Self::up_with(&["postgres"], |config, state| {
+            change(config.replace("[worker]\n", "[worker]\nslots = 0\n"), state)
+        });
+        lab.serve();
+        lab
+    }
+
+    fn up_with(parts: &[&str], change: impl FnOnce(String, &Path) -> String) -> Self {
         let state = PathBuf::from(format!("/var/tmp/hiendien-test-{}", net::slot()));
         let lab = Self { state };
         lab.run(&["down"], &["--purge"]);
         lab.run(&["up"], &[]);
+        if !parts.is_empty() {
+            lab.run(&["up"], parts);
+        }
         lab.run(&["config"], &[]);
         let path = lab.state.join("hiendien.toml");
         let config = std::fs::read_to_string(&path).expect("deploy/lab has written it");
         std::fs::write(&path, change(config, &lab.state))
             .expect("the configuration can be changed");
-        lab.serve();
         lab
+    }
+
+    /// Starts `hiendien work`; its log is `log/<name>.log`.
+    pub fn worker(&self, name: &str, slots: usize) -> Worker {
+        let log = std::fs::File::create(self.state.join(format!("log/{name}.log")))
+            .expect("a log can be made");
+        let process = self
+            .hiendien()
+            .args(["work", "--slots", &slots.to_string()])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the program runs");
+        Worker { process }
     }
 
     /// Starts one of the stack's servers again.

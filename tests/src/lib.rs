@@ -4,6 +4,7 @@
     reason = "a test ends where what it needs is missing"
 )]
 
+pub mod ari;
 pub mod conformance;
 pub mod dns;
 pub mod lab;
@@ -13,3 +14,4 @@ pub mod postgres;
 pub mod resume;
 pub mod site;
 pub mod wait;
+pub mod world;

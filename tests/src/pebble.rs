@@ -15,9 +15,9 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
@@ -124,18 +124,55 @@ impl Pebble {
 
     /// The root of the certificates it issues, of this start.
     pub async fn issuing_root(&self) -> CertificateDer<'static> {
-        let client = reqwest::Client::builder()
+        let answer = self.managed("roots/0").await.bytes().await.unwrap();
+        CertificateDer::from_pem_slice(&answer).unwrap()
+    }
+
+    /// What it says of a certificate by its hexadecimal serial: `Valid`, or `Revoked` with the number
+    /// of the reason (RFC 5280, 5.3.1).
+    pub async fn certificate_status(&self, serial: &str) -> (String, Option<u64>) {
+        let serial = serial.trim_start_matches('0');
+        let answer = self
+            .managed(&format!("cert-status-by-serial/{serial}"))
+            .await;
+        assert!(answer.status().is_success(), "{serial}: {answer:?}");
+        let told: serde_json::Value = answer.json().await.unwrap();
+        let status = told["Status"].as_str().unwrap().to_owned();
+        (status, told["Reason"].as_u64())
+    }
+
+    /// Asks its management interface.
+    async fn managed(&self, path: &str) -> reqwest::Response {
+        let address = IpAddr::from(self.address);
+        let url = format!("https://{address}:{MANAGEMENT_PORT}/{path}");
+        self.client().get(url).send().await.unwrap()
+    }
+
+    /// A client that trusts its HTTPS certificate.
+    pub(crate) fn client(&self) -> reqwest::Client {
+        reqwest::Client::builder()
             .tls_backend_preconfigured(trusting(&[pem(&self.https_root())]))
             .timeout(Duration::from_secs(5))
+            .http1_only()
             .no_proxy()
             .build()
-            .unwrap();
-        let url = format!(
-            "https://{}:{MANAGEMENT_PORT}/roots/0",
-            IpAddr::from(self.address)
-        );
-        let answer = client.get(url).send().await.unwrap().bytes().await.unwrap();
-        CertificateDer::from_pem_slice(&answer).unwrap()
+            .unwrap()
+    }
+
+    /// A TLS server that shows its HTTPS certificate, at the same address.
+    pub(crate) fn server_tls(&self) -> ServerConfig {
+        let file = |name: &str| self.folder.path().join(name);
+        let key = PrivateKeyDer::from_pem_file(file("key.pem")).unwrap();
+        ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![pem(&file("cert.pem"))], key)
+            .unwrap()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::from((self.address, DIRECTORY_PORT))
     }
 }
 

@@ -21,6 +21,11 @@ use crate::net::{address, slot};
 /// The last octet of the address it listens on.
 const HOST: u8 = 43;
 const PORT: u16 = 5432;
+/// Where the cluster is, and where one recovered from a base backup is.
+const DATA: &str = "data";
+const RECOVERED: &str = "recovered";
+const BASE: &str = "base";
+const ARCHIVE: &str = "archive";
 const PASSWORD: &str = "chỉ để thử";
 
 /// A running cluster. It listens on a socket without a password, and on the test's address with
@@ -30,6 +35,10 @@ const PASSWORD: &str = "chỉ để thử";
 pub struct Postgres {
     folder: PathBuf,
     server: Option<Child>,
+    /// Settings beside those every cluster has.
+    settings: Vec<String>,
+    /// Name of the directory that the server runs on.
+    data: &'static str,
     /// One test at a time in this slot, should the tests not run under nextest.
     _turn: File,
 }
@@ -90,6 +99,21 @@ fn succeeded(what: &str, output: &Output) {
 impl Postgres {
     /// Starts a cluster with an empty database `store`.
     pub fn start() -> Self {
+        Self::start_with(Vec::new())
+    }
+
+    /// Starts one that archives its log, so that it can be brought back to a moment.
+    pub fn start_archiving() -> Self {
+        let archive = PathBuf::from(format!("/var/tmp/hiendien-postgres-{}", slot())).join(ARCHIVE);
+        // As docs/operating.md has it.
+        let command = format!(
+            "archive_command=d={}; test ! -f $d/%f && cp %p $d/.%f && sync $d/.%f && mv $d/.%f $d/%f",
+            archive.display()
+        );
+        Self::start_with(vec!["archive_mode=on".to_owned(), command])
+    }
+
+    fn start_with(settings: Vec<String>) -> Self {
         let folder = PathBuf::from(format!("/var/tmp/hiendien-postgres-{}", slot()));
         let turn = File::create(folder.with_extension("lock")).unwrap();
         turn.lock().unwrap();
@@ -102,6 +126,8 @@ impl Postgres {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         };
         own(&folder, 0o755);
+        fs::create_dir(folder.join(ARCHIVE)).unwrap();
+        own(&folder.join(ARCHIVE), 0o700);
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new([address(HOST).to_string()])
             .unwrap()
@@ -125,13 +151,15 @@ impl Postgres {
             .arg("--pwfile")
             .arg(folder.join("password"))
             .arg("--pgdata")
-            .arg(folder.join("data"))
+            .arg(folder.join(DATA))
             .output()
             .unwrap();
         succeeded("initdb", &made);
         let mut postgres = Self {
             folder,
             server: None,
+            settings,
+            data: DATA,
             _turn: turn,
         };
         postgres.run();
@@ -145,7 +173,7 @@ impl Postgres {
         let log = File::create(self.folder.join("log")).unwrap();
         let file = |name: &str| self.folder.join(name).display().to_string();
         // No test outlives a power cut, so there is no sense in waiting for the disk.
-        let settings = [
+        let mut settings = vec![
             "fsync=off".to_owned(),
             "full_page_writes=off".to_owned(),
             format!("listen_addresses={}", address(HOST)),
@@ -156,9 +184,10 @@ impl Postgres {
             format!("ssl_cert_file={}", file("cert.pem")),
             format!("ssl_key_file={}", file("key.pem")),
         ];
+        settings.extend(self.settings.iter().cloned());
         let server = command(&programs().join("postgres"))
             .arg("-D")
-            .arg(self.folder.join("data"))
+            .arg(self.folder.join(self.data))
             .args(settings.iter().flat_map(|setting| ["-c", setting]))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -193,6 +222,67 @@ impl Postgres {
                 server.kill().unwrap();
             }
             server.wait().unwrap();
+        }
+    }
+
+    /// Takes a base backup while the server runs.
+    pub fn back_up(&self) {
+        let output = command(&programs().join("pg_basebackup"))
+            .args([
+                "--checkpoint=fast",
+                "--wal-method=none",
+                "-U",
+                "postgres",
+                "-h",
+            ])
+            .arg(&self.folder)
+            .args(["-p", &PORT.to_string(), "-D"])
+            .arg(self.folder.join(BASE))
+            .output()
+            .unwrap();
+        succeeded("pg_basebackup", &output);
+    }
+
+    /// Waits until all that is written by now is in the archive.
+    pub fn archive(&self) {
+        let segment = self.ask("store", "SELECT pg_walfile_name(pg_current_wal_lsn())");
+        self.ask("store", "SELECT pg_switch_wal()");
+        let began = Instant::now();
+        while !self.folder.join(ARCHIVE).join(&segment).exists() {
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "`{segment}` is not archived: {}",
+                fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+            );
+            pause();
+        }
+    }
+
+    /// Ends the server and starts another one, on the base backup brought forward to this moment.
+    pub fn recover(&mut self, moment: &str) {
+        self.cut();
+        let base = self.folder.join(BASE);
+        fs::rename(base, self.folder.join(RECOVERED)).unwrap();
+        let signal = self.folder.join(RECOVERED).join("recovery.signal");
+        fs::write(&signal, "").unwrap();
+        if let Some((user, group)) = account() {
+            chown(&signal, Some(user), Some(group)).unwrap();
+        }
+        self.data = RECOVERED;
+        let archive = self.folder.join(ARCHIVE);
+        self.settings = vec![
+            format!("restore_command=cp {}/%f %p", archive.display()),
+            format!("recovery_target_time={moment}"),
+            "recovery_target_action=promote".to_owned(),
+        ];
+        self.run();
+        let began = Instant::now();
+        while self.ask("postgres", "SELECT pg_is_in_recovery()") != "f" {
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "it stays in recovery"
+            );
+            pause();
         }
     }
 
@@ -310,14 +400,17 @@ fn clear(folder: &Path) {
     }
 }
 
-/// The server that runs on the data in `folder`: the one its file names, if it is that one still.
+/// The server that runs on data in `folder`: the one its file names, if it is that one still.
 fn left_over(folder: &Path) -> Option<u32> {
-    let file = fs::read_to_string(folder.join("data/postmaster.pid")).ok()?;
-    let process: u32 = file.lines().next()?.trim().parse().ok()?;
-    let command = fs::read_to_string(format!("/proc/{process}/cmdline")).ok()?;
-    command
-        .contains(&folder.join("data").display().to_string())
-        .then_some(process)
+    [DATA, RECOVERED].iter().find_map(|data| {
+        let data = folder.join(data);
+        let file = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+        let process: u32 = file.lines().next()?.trim().parse().ok()?;
+        let command = fs::read_to_string(format!("/proc/{process}/cmdline")).ok()?;
+        command
+            .contains(&data.display().to_string())
+            .then_some(process)
+    })
 }
 
 #[expect(

@@ -82,8 +82,38 @@ pub(crate) fn is_gone(error: &Error) -> bool {
         Error::Api(problem) => {
             matches!(problem.status, Some(403 | 404 | 410)) || word(problem) == "malformed"
         }
+        // In a state that RFC 8555 does not know: Pebble calls one `deactivated` whose authorizations are.
+        Error::Json(error) => error.is_data(),
         _ => false,
     }
+}
+
+/// What was to be revoked is revoked.
+pub(crate) fn is_already_revoked(error: &Error) -> bool {
+    matches!(error, Error::Api(problem) if word(problem) == "alreadyRevoked")
+}
+
+/// The CA has no such certificate: it has forgotten all, or another CA issued it.
+pub(crate) fn is_unknown_certificate(error: &Error) -> bool {
+    match error {
+        Error::Api(problem) => problem.status == Some(404) || word(problem) == "malformed",
+        _ => false,
+    }
+}
+
+/// The CA understood who asks and what for, and says no: asking again is of no use.
+pub(crate) fn is_refused(error: &Error) -> bool {
+    let Error::Api(problem) = error else {
+        return false;
+    };
+    let is_of_the_moment = matches!(
+        word(problem),
+        "accountDoesNotExist" | "badNonce" | "rateLimited"
+    );
+    let is_clients = problem
+        .status
+        .is_some_and(|status| (400..500).contains(&status) && status != 429);
+    is_clients && !is_of_the_moment
 }
 
 fn kind(error: &Error, busy_for: Option<Duration>) -> FailureKind {

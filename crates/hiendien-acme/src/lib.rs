@@ -1,11 +1,14 @@
 //! Certificates from a CA by ACME (RFC 8555), with dns-01 answered by our own zones.
 //!
 //! The account, each order and its key are stored before they are used, so that a crash takes the
-//! same order up again and a restart orders nothing. Nothing here runs inside a TLS handshake.
+//! same order up again and a restart orders nothing. Nothing here runs inside a TLS handshake, and
+//! nothing here decides to renew: it is asked when a certificate is due ([`Certificates::renewal_at`]).
 
 mod certificate;
 mod failure;
 mod http;
+mod removal;
+mod renewal;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,15 +27,18 @@ use hiendien_engine::ports::{
     PortError, Probes, Zones,
 };
 use instant_acme::{
-    Account, AccountBuilder, AccountCredentials, AuthorizationStatus, ChallengeStatus,
-    ChallengeType, Identifier, Key, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
+    Account, AccountBuilder, AccountCredentials, AuthorizationStatus, CertificateIdentifier,
+    ChallengeStatus, ChallengeType, Identifier, Key, NewAccount, NewOrder, Order, OrderStatus,
+    RetryPolicy,
 };
+use jiff::Timestamp;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::PrivateKeyDer;
 use tokio::sync::Mutex;
 
 use crate::failure::{Failure, doing};
 use crate::http::{Busy, Http};
+use crate::renewal::Suggestions;
 
 /// How often an order goes on after a CA refused three nonces in a row.
 const NONCE_ROUNDS_MAX: usize = 16;
@@ -83,6 +89,7 @@ pub struct AcmeCertificates {
     clock: Arc<dyn Clock>,
     account: Mutex<Option<Account>>,
     busy: Busy,
+    suggestions: Suggestions,
     /// One order at a time for a presence.
     ordering: std::sync::Mutex<HashMap<PresenceId, Weak<Mutex<()>>>>,
 }
@@ -124,25 +131,52 @@ impl Certificates for AcmeCertificates {
             presence,
             apex,
             names,
+            replaces: None,
         };
-        let mut outcome = self.order(job).await;
-        if outcome.as_ref().is_err_and(Failure::is_unknown_account) {
-            outcome = match self.register_again().await {
-                Ok(()) => self.order(job).await,
-                Err(failure) => Err(failure),
-            };
-        }
-        // The library tries a nonce three times. What was done before stays done: each round goes on from there.
-        for _ in 0..NONCE_ROUNDS_MAX {
-            if !outcome.as_ref().is_err_and(Failure::is_bad_nonce) {
-                break;
+        self.persist(|| self.order(job)).await
+    }
+
+    async fn renewal_at(&self, presence: PresenceId) -> Result<Option<Timestamp>, PortError> {
+        let Some(certificate) = self.vault.certificate(presence).await? else {
+            return Ok(None);
+        };
+        Ok(Some(self.renewal(presence, &certificate).await.at))
+    }
+
+    async fn renew(
+        &self,
+        presence: PresenceId,
+        apex: &DomainName,
+        names: &[DomainName],
+    ) -> Result<Certificate, PortError> {
+        let lock = self.lock_of(presence);
+        let _held = lock.lock().await;
+        let mut replaces = None;
+        if let Some(certificate) = self.vault.certificate(presence).await?
+            && certificate.names == names
+        {
+            let renewal = self.renewal(presence, &certificate).await;
+            if self.clock.now() < renewal.at {
+                return Ok(certificate);
             }
-            outcome = self.order(job).await;
+            replaces = renewal.replaces;
         }
-        if outcome.as_ref().is_err_and(Failure::is_estranged) {
-            *self.account.lock().await = None;
-        }
-        outcome.map_err(|failure| self.port_error(failure))
+        let job = Job {
+            presence,
+            apex,
+            names,
+            replaces: replaces.as_ref(),
+        };
+        self.persist(|| self.order(job)).await
+    }
+
+    async fn remove(&self, presence: PresenceId) -> Result<(), PortError> {
+        let lock = self.lock_of(presence);
+        let _held = lock.lock().await;
+        self.persist(|| self.give_up(presence)).await?;
+        self.vault.remove_certificates(presence).await?;
+        self.suggestions.forget(presence);
+        Ok(())
     }
 }
 
@@ -152,6 +186,8 @@ struct Job<'a> {
     presence: PresenceId,
     apex: &'a DomainName,
     names: &'a [DomainName],
+    /// The certificate that this one takes the place of, where the CA is to know (RFC 9773, 5).
+    replaces: Option<&'a CertificateIdentifier<'static>>,
 }
 
 /// An owner name with the TXT value that answers its challenge.
@@ -174,6 +210,7 @@ impl AcmeCertificates {
             clock,
             account: Mutex::default(),
             busy: Busy::default(),
+            suggestions: Suggestions::default(),
             ordering: std::sync::Mutex::default(),
         }
     }
@@ -284,39 +321,80 @@ impl AcmeCertificates {
         lock
     }
 
+    /// Does `work` once more where the CA had lost our account, and goes on with it while nonces are
+    /// refused. What was done before stays done: each round goes on from there.
+    async fn persist<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, PortError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let mut outcome = work().await;
+        if outcome.as_ref().is_err_and(Failure::is_unknown_account) {
+            outcome = match self.register_again().await {
+                Ok(()) => work().await,
+                Err(failure) => Err(failure),
+            };
+        }
+        // The library tries a nonce three times.
+        for _ in 0..NONCE_ROUNDS_MAX {
+            if !outcome.as_ref().is_err_and(Failure::is_bad_nonce) {
+                break;
+            }
+            outcome = work().await;
+        }
+        if outcome.as_ref().is_err_and(Failure::is_estranged) {
+            *self.account.lock().await = None;
+        }
+        outcome.map_err(|failure| self.port_error(failure))
+    }
+
     /// Takes an order from wherever it stands to a stored certificate.
     async fn order(&self, job: Job<'_>) -> Result<Certificate, Failure> {
-        let began = Instant::now();
         let account = self.account().await?;
-        let (mut order, begun) = match self.begun(&account, job).await? {
-            Some((mut order, begun)) => {
-                if order.state().status != OrderStatus::Pending {
-                    // A crash may have left its challenge values standing.
-                    let values = values(&mut order, Wanted::All).await?;
-                    self.zones.remove_challenges(job.apex, &values).await?;
-                }
-                (order, begun)
+        if let Some((mut order, begun)) = self.begun(&account, job).await? {
+            if order.state().status != OrderStatus::Pending {
+                // A crash may have left its challenge values standing.
+                let values = values(&mut order, Wanted::All).await?;
+                self.zones.remove_challenges(job.apex, &values).await?;
             }
-            None => self.begin(&account, job).await?,
-        };
-        let placed_ms = began.elapsed().as_millis();
+            let certificate = self.carry_out(job, order, &begun).await?;
+            if certificate::is_fresh(&certificate, job.names, self.clock.now()) {
+                return self.keep(job, certificate).await;
+            }
+            // It was issued long ago and left lying, by an attempt for a certificate before this one.
+            self.vault.remove_order(job.presence).await?;
+        }
+        let (order, begun) = self.begin(&account, job).await?;
+        let certificate = self.carry_out(job, order, &begun).await?;
+        self.keep(job, certificate).await
+    }
+
+    async fn carry_out(
+        &self,
+        job: Job<'_>,
+        mut order: Order,
+        begun: &CertificateOrder,
+    ) -> Result<Certificate, Failure> {
+        let began = Instant::now();
         if order.state().status == OrderStatus::Pending {
             self.authorize(job, &mut order).await?;
         }
         let authorized_ms = began.elapsed().as_millis();
-        let certificate = self.finish(job, &mut order, &begun).await?;
-        let issued_ms = began.elapsed().as_millis();
+        let certificate = self.finish(job, &mut order, begun).await?;
+        tracing::debug!(
+            presence.name = %job.apex,
+            authorized_ms,
+            issued_ms = began.elapsed().as_millis(),
+            "Obtained a certificate"
+        );
+        Ok(certificate)
+    }
+
+    async fn keep(&self, job: Job<'_>, certificate: Certificate) -> Result<Certificate, Failure> {
+        // Also those of an order that was cut off and that the CA has forgotten since: nobody knows their values.
+        self.zones.clear_challenges(job.apex).await?;
         self.vault
             .put_certificate(job.presence, &certificate)
             .await?;
-        tracing::debug!(
-            presence.name = %job.apex,
-            placed_ms,
-            authorized_ms,
-            issued_ms,
-            stored_ms = began.elapsed().as_millis(),
-            "Obtained a certificate"
-        );
         Ok(certificate)
     }
 
@@ -357,7 +435,22 @@ impl AcmeCertificates {
             .iter()
             .map(|name| Identifier::Dns(name.to_string()))
             .collect();
-        let order = account.new_order(&NewOrder::new(&identifiers)).await;
+        let new = || NewOrder::new(&identifiers);
+        let order = match job.replaces {
+            Some(replaced) => match account.new_order(&new().replaces(replaced.clone())).await {
+                // An order that was placed and not noted may be said to have replaced it.
+                Err(error) if failure::is_refused(&error) => {
+                    tracing::debug!(
+                        presence.name = %job.apex,
+                        error = %ErrorChain(&error),
+                        "The CA will not replace the certificate, ordering one beside it"
+                    );
+                    account.new_order(&new()).await
+                }
+                order => order,
+            },
+            None => account.new_order(&new()).await,
+        };
         let order = order.map_err(doing("placing an order"))?;
         let begun = CertificateOrder {
             directory: self.settings.directory.clone(),

@@ -3,25 +3,21 @@
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use hiendien_domain::claim::{self, CLAIM_BYTES_MAX, Checked};
 use hiendien_domain::fault::Faults;
-use hiendien_domain::site::hex;
 use hiendien_engine::intake;
 use hiendien_engine::ports::PortError;
-use hiendien_engine::store::IdempotentReply;
+use hiendien_engine::store::RequestKey;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use crate::auth::Caller;
+use crate::idempotent::{Answer, once};
 use crate::presences::seen_presence_or;
 use crate::request::Path;
 use crate::wire::{ClaimAccepted, PresenceView};
 use crate::{ApiState, Problem, template};
-
-/// Longest `Idempotency-Key`, octets.
-const IDEMPOTENCY_KEY_MAX: usize = 255;
 
 fn body(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
     body.map_err(|rejection| {
@@ -45,7 +41,11 @@ pub(crate) async fn check(
 }
 
 /// The claim, if it has no fault and the caller may hand it in.
-async fn checked(state: &ApiState, caller: &Caller, bytes: &Bytes) -> Result<Checked, Problem> {
+pub(crate) async fn checked(
+    state: &ApiState,
+    caller: &Caller,
+    bytes: &Bytes,
+) -> Result<Checked, Problem> {
     let (bytes, root) = (bytes.clone(), state.templates.clone());
     // Work on a megabyte, and on files.
     let checked = tokio::task::spawn_blocking(move || {
@@ -80,64 +80,19 @@ async fn checked(state: &ApiState, caller: &Caller, bytes: &Bytes) -> Result<Che
 pub(crate) async fn submit(
     State(state): State<ApiState>,
     caller: Caller,
+    uri: Uri,
     headers: HeaderMap,
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let bytes = body(bytes)?;
-    let key = headers
-        .get("idempotency-key")
-        .and_then(|key| key.to_str().ok())
-        .filter(|key| !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_MAX)
-        .ok_or_else(|| {
-            let detail = "send an `Idempotency-Key` header of 1 to 255 characters, a fresh one for each new claim";
-            Problem::new(StatusCode::BAD_REQUEST, "idempotency_key_missing", detail)
-        })?;
-    let fingerprint = hex(&Sha256::digest(&bytes));
-    // A key of the same name that acts for another registrar is another caller.
-    let who = match &caller.0.registrar {
-        Some(registrar) => format!("{}/{registrar}", caller.0.name),
-        None => caller.0.name.clone(),
+    let work = async |_: RequestKey| {
+        let accepted = take_in(&state, &caller, &bytes).await?;
+        Ok(Answer {
+            status: StatusCode::ACCEPTED,
+            body: json!(accepted).to_string(),
+        })
     };
-    let now = state.clock.now();
-    match state
-        .idempotency
-        .begin(&who, key, &fingerprint, now)
-        .await?
-    {
-        IdempotentReply::Begun => {}
-        IdempotentReply::Finished { status, body } => {
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-            return Ok(accepted_response(status, body));
-        }
-        IdempotentReply::Mismatch => {
-            let detail = "this `Idempotency-Key` was used for another body; use a fresh key";
-            return Err(Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "idempotency_key_reused",
-                detail,
-            ));
-        }
-        IdempotentReply::InFlight => {
-            let detail = "the first request with this `Idempotency-Key` has not ended yet";
-            return Err(Problem::new(StatusCode::CONFLICT, "in_flight", detail).retryable());
-        }
-    }
-    match take_in(&state, &caller, &bytes).await {
-        Ok(accepted) => {
-            let body = json!(accepted).to_string();
-            let status = StatusCode::ACCEPTED;
-            state
-                .idempotency
-                .finish(&who, key, status.as_u16(), &body)
-                .await?;
-            Ok(accepted_response(status, body))
-        }
-        Err(problem) => {
-            // A refusal changed nothing, so the key stays free for the mended claim.
-            state.idempotency.forget(&who, key).await?;
-            Err(problem)
-        }
-    }
+    once(&state, &caller, &headers, uri.path(), &bytes, work).await
 }
 
 async fn take_in(
@@ -147,8 +102,14 @@ async fn take_in(
 ) -> Result<ClaimAccepted, Problem> {
     let checked = checked(state, caller, bytes).await?;
     let claim = &checked.claim;
-    let accepted =
-        intake::accept(&*state.intake, &state.platform, claim, state.clock.now()).await?;
+    let accepted = intake::accept(
+        &*state.intake,
+        &state.platform,
+        &state.term,
+        claim,
+        state.clock.now(),
+    )
+    .await?;
     tracing::info!(
         claim.id = %accepted.claim,
         presence.name = %claim.domain(),
@@ -164,18 +125,6 @@ async fn take_in(
         repeated: accepted.repeated,
         warnings: checked.warnings,
     })
-}
-
-fn accepted_response(status: StatusCode, body: String) -> Response {
-    let location = serde_json::from_str::<ClaimAccepted>(&body)
-        .map(|accepted| format!("/v1/operations/{}", accepted.operation))
-        .unwrap_or_default();
-    let headers = [
-        (header::CONTENT_TYPE, "application/json".to_owned()),
-        (header::LOCATION, location),
-        (header::RETRY_AFTER, "1".to_owned()),
-    ];
-    (status, headers, body).into_response()
 }
 
 /// The presence that came of a claim.

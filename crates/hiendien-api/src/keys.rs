@@ -17,7 +17,7 @@ use crate::{ApiState, Problem};
 /// The key that the service makes for its own operator at its start.
 const OPERATOR: &str = "operator";
 
-fn is_slug(text: &str) -> bool {
+pub(crate) fn is_slug(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text
             .bytes()

@@ -7,6 +7,7 @@
 mod auth;
 mod claims;
 mod events;
+mod idempotent;
 mod keys;
 mod operations;
 mod password;
@@ -15,6 +16,8 @@ mod problem;
 mod request;
 mod server;
 mod template;
+mod verbs;
+mod webhooks;
 mod wire;
 
 use std::fmt;
@@ -31,16 +34,25 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use hiendien_domain::claim::CLAIM_BYTES_MAX;
 use hiendien_domain::platform::Platform;
+use hiendien_domain::term::TermRules;
 use hiendien_engine::clock::Clock;
 use hiendien_engine::ports::{Mailboxes, PasswordLinks};
-use hiendien_engine::store::{ApiKeys, Directory, IdempotencyKeys, Intake, OperationLog};
+use hiendien_engine::store::{
+    ApiKeys, Directory, IdempotencyKeys, Intake, Lifecycle, OperationLog,
+};
+use hiendien_engine::webhooks::Webhooks;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 pub use problem::Problem;
+pub use verbs::{Review, ReviewDecision};
+pub use webhooks::{
+    DeliveryPage, DeliveryView, HttpSender, NewEndpoint, Replay, ReplayView, SenderError,
+    TargetError, TargetRules, TestView, WebhookView,
+};
 pub use wire::{
-    ClaimAccepted, EventPage, KeyView, NewKey, OperationView, PlaneView, PresencePage,
-    PresenceView, StepView,
+    AttentionView, ClaimAccepted, EventPage, KeyView, NewKey, OperationView, PlaneView,
+    PresencePage, PresenceView, StepView,
 };
 
 /// Bound of a request other than an event stream.
@@ -55,9 +67,14 @@ pub struct ApiState {
     pub directory: Arc<dyn Directory>,
     pub keys: Arc<dyn ApiKeys>,
     pub operations: Arc<dyn OperationLog>,
+    pub lifecycle: Arc<dyn Lifecycle>,
+    pub term: TermRules,
     pub idempotency: Arc<dyn IdempotencyKeys>,
     pub password_links: Arc<dyn PasswordLinks>,
     pub mailboxes: Arc<dyn Mailboxes>,
+    pub webhooks: Arc<dyn Webhooks>,
+    /// Where registrars may have webhooks sent; the sender looks again at each request.
+    pub webhook_targets: TargetRules,
     /// Directory of the site templates, looked at when a claim names one.
     pub templates: PathBuf,
     /// Turns true when the service stops: no more requests are taken, and event streams end.
@@ -118,12 +135,29 @@ fn router(state: ApiState) -> Router {
         .route("/v1/claims/check", post(claims::check))
         .route("/v1/claims/{claim}", get(claims::show))
         .route("/v1/presences", get(presences::list))
+        .route("/v1/attention", get(presences::attention))
         .route("/v1/presences/{presence}", get(presences::show))
         .route("/v1/presences/{presence}/operations", get(operations::list))
+        .route("/v1/presences/{presence}/review", post(verbs::review))
+        .route(
+            "/v1/presences/{presence}/dossier-complete",
+            post(verbs::complete_dossier),
+        )
+        .route("/v1/presences/{presence}/{verb}", post(verbs::ask_verb))
         .route("/v1/operations/{operation}", get(operations::show))
+        .route("/v1/operations/{operation}/abandon", post(verbs::abandon))
         .route("/v1/operations/{operation}/retry", post(operations::retry))
         .route("/v1/keys", get(keys::list))
         .route("/v1/keys/{name}", put(keys::put).delete(keys::remove))
+        .route("/v1/webhooks", get(webhooks::list))
+        .route(
+            "/v1/webhooks/{name}",
+            put(webhooks::put).delete(webhooks::remove),
+        )
+        .route("/v1/webhooks/{name}/rotate", post(webhooks::rotate))
+        .route("/v1/webhooks/{name}/test", post(webhooks::test))
+        .route("/v1/webhooks/{name}/deliveries", get(webhooks::deliveries))
+        .route("/v1/webhooks/{name}/replay", post(webhooks::replay))
         .route("/mat-khau/{token}", get(password::show).post(password::set))
         .route("/healthz", get(health))
         .route("/v1/presences/{presence}/events", get(events::of_presence))

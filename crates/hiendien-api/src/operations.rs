@@ -16,7 +16,7 @@ use crate::{ApiState, Problem};
 /// Most operations listed of a presence.
 const OPERATIONS_MAX: usize = 50;
 
-async fn seen_operation(
+pub(crate) async fn seen_operation(
     state: &ApiState,
     caller: &Caller,
     which: &str,

@@ -4,6 +4,7 @@ use axum::extract::{Form, Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hiendien_domain::secret::Secret;
+use hiendien_engine::ports::ErrorChain;
 use serde::Deserialize;
 
 use crate::{ApiState, Problem};
@@ -88,6 +89,10 @@ pub(crate) async fn set(
         return Ok(gone());
     }
     tracing::info!(presence.id = %link.presence, "mailbox password set");
+    // The password is set; that the owner was there is only noted.
+    if let Err(error) = state.lifecycle.touch(link.presence, now).await {
+        tracing::warn!(error = %ErrorChain(&error), "could not note a sign of the owner");
+    }
     let body = format!(
         "<p>Hộp thư <strong>{}</strong> đã có mật khẩu mới. Hãy dùng mật khẩu này để đăng nhập trên điện thoại \
          hoặc máy tính.</p><p class=\"en\" lang=\"en\">Your mailbox has its new password. Sign in with it.</p>",

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::auth::Caller;
 use crate::request::{Path, Query};
-use crate::wire::{PresencePage, PresenceView};
+use crate::wire::{AttentionView, PresencePage, PresenceView};
 use crate::{ApiState, Problem};
 
 /// Most presences of a page.
@@ -84,6 +84,27 @@ pub(crate) async fn list(
             .collect(),
         next,
     }))
+}
+
+/// What waits for a person, and what that person has to do.
+pub(crate) async fn attention(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Query(page): Query<Page>,
+) -> Result<Json<Vec<AttentionView>>, Problem> {
+    let limit = page.limit.unwrap_or(50).clamp(1, PAGE_MAX);
+    let registrar = caller.0.registrar.as_deref();
+    let found = state
+        .directory
+        .needing_attention(registrar, page.after, limit)
+        .await?;
+    let mut views = Vec::with_capacity(found.len());
+    for presence in found {
+        if let Some(operation) = state.directory.operation(presence.operation).await? {
+            views.push(AttentionView::of(presence, operation, &caller));
+        }
+    }
+    Ok(Json(views))
 }
 
 pub(crate) async fn show(

@@ -104,7 +104,7 @@ impl From<Faults> for Problem {
 impl From<PortError> for Problem {
     fn from(error: PortError) -> Self {
         let problem = match error.kind {
-            FailureKind::Rejected => Self::new(
+            FailureKind::Rejected | FailureKind::Held => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",
                 "the service cannot do this; its operators find the reason by `correlation_id`",

@@ -3,12 +3,14 @@
 use hiendien_domain::fault::Fault;
 use hiendien_domain::ids::{ClaimId, OperationId, PresenceId};
 use hiendien_domain::lifecycle::{
-    OperationState, Plane, PlaneState, PresenceState, Programme, StepState, Verb,
+    Direction, OperationState, Plane, PlaneState, PresenceState, Programme, Standing, StepState,
+    Verb,
 };
 use hiendien_domain::name::{DomainName, MailAddress};
 use hiendien_engine::operation::{Event, Operation, StepRecord};
 use hiendien_engine::presence::{PlaneStatus, Presence};
 use hiendien_engine::store::ApiKey;
+use hiendien_engine::webhooks::{WITHHELD, withhold};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -37,9 +39,6 @@ pub struct PlaneView {
     pub next_attempt_at: Option<Timestamp>,
 }
 
-/// Says in place of a chain of causes, which names hosts, files and what other services answered.
-const WITHHELD: &str = "it did not succeed yet; the operators of the platform see why";
-
 /// What a caller may read of why something failed: operators all of it.
 fn reason_for(caller: &Caller, reason: Option<String>) -> Option<String> {
     match &caller.0.registrar {
@@ -50,10 +49,8 @@ fn reason_for(caller: &Caller, reason: Option<String>) -> Option<String> {
 
 /// An event as a caller may read it.
 pub(crate) fn for_caller(mut event: Event, caller: &Caller) -> Event {
-    if let Some(error) = event.detail.get_mut("error")
-        && caller.0.registrar.is_some()
-    {
-        *error = WITHHELD.into();
+    if caller.0.registrar.is_some() {
+        withhold(&mut event.detail);
     }
     event
 }
@@ -88,6 +85,9 @@ pub struct PresenceView {
     /// The name as people read it.
     pub name_unicode: String,
     pub url: String,
+    /// What it is meant to be.
+    pub standing: Standing,
+    /// How far it has come.
     pub state: PresenceState,
     pub planes: Vec<PlaneView>,
     pub mailboxes: Vec<MailAddress>,
@@ -95,6 +95,14 @@ pub struct PresenceView {
     pub revision: Option<String>,
     pub created_at: Timestamp,
     pub live_at: Option<Timestamp>,
+    /// The end of its term; the service stops on that day.
+    pub term_ends_at: Option<Timestamp>,
+    /// When its service has ended for good.
+    pub ended_at: Option<Timestamp>,
+    /// By when the registrant's papers are to be complete; `null` when they are.
+    pub dossier_due_at: Option<Timestamp>,
+    /// A person has to let the name out before anything is published.
+    pub held_for_review: bool,
     pub operation: OperationId,
 }
 
@@ -115,6 +123,7 @@ impl PresenceView {
                 .map(|local| local.at(&plan.name))
                 .collect(),
             name: plan.name,
+            standing: presence.standing,
             state: presence.state,
             planes: presence
                 .planes
@@ -125,7 +134,42 @@ impl PresenceView {
             revision: presence.revision.map(Into::into),
             created_at: presence.created_at,
             live_at: presence.live_at,
+            term_ends_at: presence.life.term_ends_at,
+            ended_at: presence.life.ended_at,
+            dossier_due_at: presence.life.dossier_due_at,
+            held_for_review: presence.life.held_for.is_some(),
             operation: presence.operation,
+        }
+    }
+}
+
+/// A presence that waits for a person, with what that person has to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AttentionView {
+    pub presence: PresenceView,
+    pub operation: OperationView,
+    pub to_do: String,
+}
+
+impl AttentionView {
+    pub(crate) fn of(presence: Presence, operation: Operation, caller: &Caller) -> Self {
+        let id = operation.id;
+        let abandonable = operation.verb.can_be_undone() && operation.direction == Direction::Apply;
+        let to_do = if presence.life.held_for.is_some() {
+            "an operator decides whether the name may go out: review it".to_owned()
+        } else if operation.state != OperationState::Stuck {
+            format!(
+                "mend what the failed step tells; it goes on by itself at its next attempt, at once by retrying operation `{id}`"
+            )
+        } else if abandonable {
+            format!("mend what the failed step tells and retry operation `{id}`, or abandon it")
+        } else {
+            format!("mend what the failed step tells and retry operation `{id}`")
+        };
+        Self {
+            operation: OperationView::of(operation, caller),
+            presence: PresenceView::of(presence, caller),
+            to_do,
         }
     }
 }
@@ -180,6 +224,9 @@ pub struct OperationView {
     pub presence: PresenceId,
     pub verb: Verb,
     pub state: OperationState,
+    /// `undo` while what it did is taken back.
+    pub direction: Direction,
+    pub asked_by: String,
     pub created_at: Timestamp,
     pub ended_at: Option<Timestamp>,
     /// When a parked operation is due again.
@@ -196,6 +243,8 @@ impl OperationView {
             presence: operation.presence,
             verb: operation.verb,
             state: operation.state,
+            direction: operation.direction,
+            asked_by: operation.asked_by,
             created_at: operation.created_at,
             ended_at: operation.ended_at,
             next_run_at: operation

@@ -30,6 +30,8 @@ const STARTERS_MAX: usize = 4;
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a job may wait for a container while the engine answers: others are before it.
 const TAKE_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a process that ends waits for its containers to be gone.
+const CLEAR_TIMEOUT: Duration = Duration::from_secs(20);
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 pub(crate) const MEMORY_MIB_MAX: i64 = 128;
@@ -163,11 +165,22 @@ impl Pool {
         let mut ready = self.ready.lock().await;
         ready.close();
         while ready.recv().await.is_some() {}
-        if let Some(docker) = self.filler.connected()
-            && let Err(error) = clear(&docker, &self.filler.settings.owner).await
-        {
-            tracing::warn!(%error, "Could not remove the build containers, the next start does");
-        }
+        let Some(docker) = self.filler.connected() else {
+            return;
+        };
+        // An engine lets a removal be that nobody waits for any more: all must be seen to be gone.
+        let cleared = tokio::time::timeout(CLEAR_TIMEOUT, async {
+            while clear(&docker, &self.filler.settings.owner).await? > 0 {
+                tokio::time::sleep(PAUSE_FIRST).await;
+            }
+            Ok::<_, Error>(())
+        });
+        let fault: Box<dyn std::error::Error + Send + Sync> = match cleared.await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.into(),
+            Err(elapsed) => elapsed.into(),
+        };
+        tracing::warn!(error = %fault, "Could not remove the build containers, the next start does");
     }
 }
 
@@ -189,8 +202,8 @@ async fn remove(docker: &Docker, id: &str) {
     }
 }
 
-/// Removes all containers of this owner.
-async fn clear(docker: &Docker, owner: &str) -> Result<(), Error> {
+/// Removes all containers of this owner, and tells how many there were.
+async fn clear(docker: &Docker, owner: &str) -> Result<usize, Error> {
     let label = format!("{OWNER_LABEL}={owner}");
     let filters = HashMap::from([("label", vec![label])]);
     let options = ListContainersOptionsBuilder::new()
@@ -198,9 +211,10 @@ async fn clear(docker: &Docker, owner: &str) -> Result<(), Error> {
         .filters(&filters)
         .build();
     let containers = docker.list_containers(Some(options)).await?;
+    let found = containers.len();
     let ids = containers.into_iter().filter_map(|container| container.id);
     futures_util::future::join_all(ids.map(|id| async move { remove(docker, &id).await })).await;
-    Ok(())
+    Ok(found)
 }
 
 /// Starts containers as long as somebody may want them.
@@ -295,7 +309,7 @@ impl Filler {
             cause: error.to_string(),
         };
         self.cleared
-            .get_or_try_init(|| clear(&docker, &self.settings.owner))
+            .get_or_try_init(async || clear(&docker, &self.settings.owner).await.map(drop))
             .await
             .map_err(failed)?;
         let image = {

@@ -321,6 +321,54 @@ impl Asker {
         Ok(())
     }
 
+    /// Waits until no address of any name server answers for `apex` with authority over UDP or TCP,
+    /// and no parent server delegates it. Transient with the last status once the limit is over.
+    ///
+    /// Only an answer proves absence: a name server refuses, or answers from a zone above that there
+    /// is nothing; a parent answers with its own authority that there is nothing. Who is silent, fails,
+    /// or refuses to speak for the parent zone may still answer others.
+    pub async fn prove_zone_absent(
+        &self,
+        platform: &Platform,
+        parent_servers: &[IpAddr],
+        apex: &DomainName,
+    ) -> Result<(), PortError> {
+        let servers = name_server_addresses(platform);
+        let observe = || async {
+            let zones = servers
+                .iter()
+                .flat_map(|&server| [(server, Transport::Udp), (server, Transport::Tcp)])
+                .map(|(server, transport)| self.has_no_zone(server, transport, apex));
+            let parents = parent_servers
+                .iter()
+                .map(|&parent| self.has_no_delegation(parent, apex));
+            tokio::try_join!(try_join_all(zones), try_join_all(parents))?;
+            Ok(())
+        };
+        let action = format!("asking the name servers whether `{apex}` is gone");
+        self.until(&action, observe).await
+    }
+
+    async fn has_no_zone(
+        &self,
+        server: IpAddr,
+        transport: Transport,
+        apex: &DomainName,
+    ) -> Result<(), AskError> {
+        let answer = self.ask(server, apex, RecordType::SOA, transport).await?;
+        if answer.metadata.response_code == ResponseCode::Refused {
+            return Ok(());
+        }
+        let server = SocketAddr::new(server, self.port);
+        denied_from_above(server, apex, &answer)
+    }
+
+    async fn has_no_delegation(&self, parent: IpAddr, apex: &DomainName) -> Result<(), AskError> {
+        let answer = self.ask_either(parent, apex, RecordType::NS).await?;
+        let server = SocketAddr::new(parent, self.port);
+        denied_from_above(server, apex, &answer)
+    }
+
     /// Waits until every address of every name server answers exactly this RRset.
     /// Transient with the last status once the limit is over.
     pub async fn prove_rrset(&self, platform: &Platform, rrset: &Rrset) -> Result<(), PortError> {
@@ -386,6 +434,36 @@ impl Asker {
             pause = (pause * 2).min(Duration::from_millis(250));
         }
     }
+}
+
+/// Whether the answer says, with the authority of a zone above `apex`, that there is nothing at it
+/// (RFC 2308, 2).
+fn denied_from_above(
+    server: SocketAddr,
+    apex: &DomainName,
+    answer: &Message,
+) -> Result<(), AskError> {
+    let code = answer.metadata.response_code;
+    if !matches!(code, ResponseCode::NoError | ResponseCode::NXDomain) {
+        return Err(AskError::Refused {
+            server,
+            name: apex.clone(),
+            code,
+        });
+    }
+    let name = wire_name(apex, server)?;
+    let is_from_above = answer.authorities.iter().any(|record| {
+        record.record_type() == RecordType::SOA && record.name != name && record.name.zone_of(&name)
+    });
+    if answer.metadata.authoritative && answer.answers.is_empty() && is_from_above {
+        return Ok(());
+    }
+    let seen = if answer.metadata.authoritative {
+        format!("still answers for `{apex}`")
+    } else {
+        format!("still refers to others for `{apex}`")
+    };
+    Err(AskError::Different { server, seen })
 }
 
 fn listed(names: &[DomainName]) -> String {

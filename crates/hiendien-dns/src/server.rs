@@ -217,6 +217,8 @@ impl Zones {
             if let Some(serial) = self.source.zone_serial(&apex)? {
                 return self.ready(&apex, serial);
             }
+            // A zone made anew at this apex may come to the serial of the one that is gone.
+            self.ready.remove(&apex);
         }
         Ok(None)
     }

@@ -15,6 +15,78 @@ pub enum SiteContent {
     Cv(Box<CvContent>),
 }
 
+impl SiteContent {
+    pub fn site(&self) -> &SiteIdentity {
+        match self {
+            Self::Business(content) => &content.site,
+            Self::Cv(content) => &content.site,
+        }
+    }
+
+    /// The same site, saying nothing of anyone.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        let site = self.site().clone();
+        match self {
+            Self::Business(_) => Self::Business(Box::new(BusinessContent {
+                site,
+                trade_name: String::new(),
+                about: String::new(),
+                industry: None,
+                phone: None,
+                address: Address {
+                    line: String::new(),
+                    ward: None,
+                    province: String::new(),
+                },
+                hours: Vec::new(),
+                products: Vec::new(),
+                links: Vec::new(),
+                geo: None,
+                bank: None,
+                legal: LegalFooter {
+                    legal_name: String::new(),
+                    subject: String::new(),
+                    tax_id: String::new(),
+                    registration_no: None,
+                    registered_on: None,
+                    registered_by: None,
+                    representative: None,
+                },
+            })),
+            Self::Cv(_) => Self::Cv(Box::new(CvContent {
+                site,
+                full_name: String::new(),
+                headline: String::new(),
+                summary: String::new(),
+                school: None,
+                study_field: None,
+                location: None,
+                links: Vec::new(),
+                work: Vec::new(),
+                volunteer: Vec::new(),
+                projects: Vec::new(),
+                education: Vec::new(),
+                awards: Vec::new(),
+                certificates: Vec::new(),
+                publications: Vec::new(),
+                skills: Vec::new(),
+                languages: Vec::new(),
+                interests: Vec::new(),
+                references: Vec::new(),
+                posts: Vec::new(),
+            })),
+        }
+    }
+
+    pub fn site_mut(&mut self) -> &mut SiteIdentity {
+        match self {
+            Self::Business(content) => &mut content.site,
+            Self::Cv(content) => &mut content.site,
+        }
+    }
+}
+
 /// What every site has.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SiteIdentity {

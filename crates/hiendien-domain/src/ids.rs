@@ -64,3 +64,7 @@ id!(
     /// Names one operation: one run of a verb on a presence.
     OperationId
 );
+id!(
+    /// Names one webhook endpoint of a registrar. One that is set up anew under the same name is another.
+    WebhookId
+);

@@ -11,5 +11,7 @@ pub mod lifecycle;
 pub mod name;
 pub mod platform;
 pub mod records;
+pub mod risk;
 pub mod secret;
 pub mod site;
+pub mod term;

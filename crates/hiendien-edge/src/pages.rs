@@ -5,8 +5,11 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use hiendien_engine::ports::SiteService;
 use http::{HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
+
+use crate::services::escape;
 
 /// A page that is the same for every name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,13 +22,37 @@ pub(crate) enum Page {
     NotFound,
     /// The store cannot be read.
     Unavailable,
+    /// In place of a site that a decision stopped.
+    Suspended,
+    /// In place of a site whose term has ended.
+    Expired,
 }
 
 impl Page {
+    const ALL: [Self; 6] = [
+        Self::Unknown,
+        Self::Pending,
+        Self::NotFound,
+        Self::Unavailable,
+        Self::Suspended,
+        Self::Expired,
+    ];
+
+    /// The notice in place of a site that is not served.
+    pub(crate) fn notice(service: SiteService) -> Option<Self> {
+        match service {
+            SiteService::Serving => None,
+            SiteService::Suspended => Some(Self::Suspended),
+            SiteService::Expired => Some(Self::Expired),
+        }
+    }
+
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Unknown | Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Pending | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Pending | Self::Unavailable | Self::Suspended | Self::Expired => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -35,38 +62,59 @@ impl Page {
             Self::Unknown | Self::NotFound => None,
             Self::Pending => Some(10),
             Self::Unavailable => Some(30),
+            // Whoever looks for the end of it, a search engine above all, has an hour's time.
+            Self::Suspended | Self::Expired => Some(3600),
         }
     }
 
-    pub(crate) fn html(self) -> Bytes {
-        static ALL: LazyLock<[Bytes; 4]> = LazyLock::new(|| {
-            [
-                Page::Unknown,
-                Page::Pending,
-                Page::NotFound,
-                Page::Unavailable,
-            ]
-            .map(|page| page.render().into())
-        });
-        ALL[self as usize].clone()
+    /// The word of the header `x-service`, for pages that a probe must be able to tell from a site's own.
+    pub(crate) fn service(self) -> Option<&'static str> {
+        match self {
+            Self::Unknown => Some(UNKNOWN_SERVICE),
+            Self::Suspended => Some(SiteService::Suspended.word()),
+            Self::Expired => Some(SiteService::Expired.word()),
+            Self::Pending | Self::NotFound | Self::Unavailable => None,
+        }
     }
 
-    fn render(self) -> String {
+    /// Whether it stands in a site's place: nobody may keep it, and no search engine may show it.
+    pub(crate) fn is_notice(self) -> bool {
+        matches!(self, Self::Suspended | Self::Expired)
+    }
+
+    /// Whether the visitor may wait for it to go away.
+    fn reloads(self) -> bool {
+        self.retry_after_secs().is_some() && !self.is_notice()
+    }
+
+    fn render(self, abuse_url: &str) -> String {
         let Texts {
             title,
             vietnamese,
             english,
         } = self.texts();
         let refresh = match self.retry_after_secs() {
-            Some(secs) => format!("<meta http-equiv=\"refresh\" content=\"{secs}\">\n"),
-            None => String::new(),
+            Some(secs) if self.reloads() => {
+                format!("<meta http-equiv=\"refresh\" content=\"{secs}\">\n")
+            }
+            _ => String::new(),
+        };
+        let (vietnamese_report, english_report) = if self.is_notice() {
+            let url = escape(abuse_url);
+            (
+                format!("\n<p><a href=\"{url}\">Báo cáo nội dung vi phạm</a></p>"),
+                format!("\n<p><a href=\"{url}\">Report abuse</a></p>"),
+            )
+        } else {
+            (String::new(), String::new())
         };
         format!(
             "<!doctype html>\n<html lang=\"vi\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <meta name=\"robots\" content=\"noindex\">\n{refresh}\
              <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n\
-             <h1>{title}</h1>\n{vietnamese}\n<div lang=\"en\">\n{english}\n</div>\n\
+             <h1>{title}</h1>\n{vietnamese}{vietnamese_report}\n\
+             <div lang=\"en\">\n{english}{english_report}\n</div>\n\
              </main>\n</body>\n</html>\n"
         )
     }
@@ -102,7 +150,47 @@ impl Page {
                 english: "<p>This website is interrupted for the moment. \
                     Please come back in a few minutes; the page reloads by itself.</p>",
             },
+            Self::Suspended => Texts {
+                title: "Trang web đang tạm ngưng",
+                vietnamese: "<p>Trang web ở địa chỉ này đang tạm ngưng hoạt động. \
+                    Thư gửi đến các hộp thư của tên miền này vẫn được nhận và lưu giữ.</p>\n\
+                    <p>Nếu đây là tên miền của bạn, hãy liên hệ nhà đăng ký nơi bạn đăng ký tên miền \
+                    để biết lý do và cách khôi phục.</p>",
+                english: "<p>The website at this address is suspended. \
+                    Mail to the mailboxes of this domain name is still taken in and kept.</p>\n\
+                    <p>If this domain name is yours, contact your registrar to learn why \
+                    and how to restore it.</p>",
+            },
+            Self::Expired => Texts {
+                title: "Trang web đã hết hạn",
+                vietnamese: "<p>Thời hạn của tên miền này đã hết nên trang web tạm thời không hiển thị. \
+                    Thư gửi đến các hộp thư của tên miền này vẫn được nhận và lưu giữ.</p>\n\
+                    <p>Nếu đây là tên miền của bạn, hãy gia hạn tại nhà đăng ký nơi bạn đăng ký tên miền; \
+                    trang web sẽ hoạt động trở lại sau khi gia hạn.</p>",
+                english: "<p>The term of this domain name has ended, so the website is not shown. \
+                    Mail to the mailboxes of this domain name is still taken in and kept.</p>\n\
+                    <p>If this domain name is yours, renew it at your registrar; \
+                    the website comes back once it is renewed.</p>",
+            },
         }
+    }
+}
+
+/// The word of the header `x-service` on the page of names that are not ours.
+pub(crate) const UNKNOWN_SERVICE: &str = "unknown";
+
+/// The pages of one edge, made once.
+#[derive(Debug)]
+pub(crate) struct Pages([Bytes; Page::ALL.len()]);
+
+impl Pages {
+    /// The notices link to `abuse_url`: what a site was reported for may be what it was stopped for.
+    pub(crate) fn new(abuse_url: &str) -> Self {
+        Self(Page::ALL.map(|page| page.render(abuse_url).into()))
+    }
+
+    pub(crate) fn html(&self, page: Page) -> Bytes {
+        self.0[page as usize].clone()
     }
 }
 
@@ -139,16 +227,14 @@ mod tests {
 
     #[test]
     fn each_page_says_what_it_is_about() {
-        for page in [
-            Page::Unknown,
-            Page::Pending,
-            Page::NotFound,
-            Page::Unavailable,
-        ] {
-            let html = String::from_utf8(page.html().to_vec()).unwrap();
+        let pages = Pages::new("https://hiendien.test/bao-cao?a&b");
+        for page in Page::ALL {
+            let html = String::from_utf8(pages.html(page).to_vec()).unwrap();
             assert!(html.contains(page.texts().title), "{page:?}");
-            assert_eq!(html.contains("refresh"), page.retry_after_secs().is_some());
+            assert_eq!(html.contains("http-equiv"), page.reloads(), "{page:?}");
             assert!(html.contains(&format!("<style>{STYLE}</style>")));
+            let report = "href=\"https://hiendien.test/bao-cao?a&amp;b\"";
+            assert_eq!(html.matches(report).count() == 2, page.is_notice());
         }
     }
 }

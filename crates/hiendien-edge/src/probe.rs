@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hiendien_domain::name::DomainName;
 use hiendien_domain::site::hex;
-use hiendien_engine::ports::{PortError, SiteProof};
+use hiendien_engine::ports::{PortError, SiteProof, SiteService};
 use http::header::{HOST, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -31,6 +31,8 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use x509_parser::extensions::GeneralName;
+
+use crate::pages::UNKNOWN_SERVICE;
 
 /// How to ask.
 #[derive(Debug, Clone)]
@@ -203,20 +205,67 @@ pub async fn probe_site(
     apex: &DomainName,
     revision: &str,
 ) -> Result<SiteProof, PortError> {
+    let action = format!("probe the site `{apex}`");
+    let prober = prober(settings, &action)?;
+    until(settings, &action, || prober.site(apex, revision)).await
+}
+
+/// Asks until `https://apex/` and `https://www.apex/` answer with the notice of `service` over a
+/// certificate that verifies, at most for [`SiteProbeSettings::limit`].
+///
+/// Rejected for [`SiteService::Serving`], which has no notice. Transient while any address answers
+/// otherwise or cannot be asked.
+pub async fn probe_site_stopped(
+    settings: &SiteProbeSettings,
+    apex: &DomainName,
+    service: SiteService,
+) -> Result<(), PortError> {
+    let action = format!("probe the notice of `{apex}`");
+    if service == SiteService::Serving {
+        let fault = "a site that is served has no notice";
+        return Err(PortError::rejected(action, fault));
+    }
+    let prober = prober(settings, &action)?;
+    until(settings, &action, || prober.stopped(apex, service)).await
+}
+
+/// Asks until no address knows the apex nor `www`, at most for [`SiteProbeSettings::limit`]: it
+/// refuses the handshake because it has no such name, and over HTTP answers the page of unknown
+/// names.
+///
+/// Whoever is silent, or ends a handshake for another reason, has not said so: that is transient.
+pub async fn probe_site_absent(
+    settings: &SiteProbeSettings,
+    apex: &DomainName,
+) -> Result<(), PortError> {
+    let action = format!("probe that `{apex}` is not served");
+    let prober = prober(settings, &action)?;
+    until(settings, &action, || prober.absent(apex)).await
+}
+
+fn prober<'a>(settings: &'a SiteProbeSettings, action: &str) -> Result<Prober<'a>, PortError> {
+    Prober::new(settings).map_err(|error| PortError::misconfigured(action, error))
+}
+
+async fn until<T, F>(
+    settings: &SiteProbeSettings,
+    action: &str,
+    mut ask: impl FnMut() -> F,
+) -> Result<T, PortError>
+where
+    F: Future<Output = Result<T, ProbeError>>,
+{
     const FIRST_PAUSE: Duration = Duration::from_millis(50);
     const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-    let action = || format!("probe the site `{apex}`");
-    let prober =
-        Prober::new(settings).map_err(|error| PortError::misconfigured(action(), error))?;
     let deadline = Instant::now() + settings.limit;
     let mut pause = FIRST_PAUSE;
     loop {
-        let error = match prober.site(apex, revision).await {
-            Ok(proof) => return Ok(proof),
+        let error = match ask().await {
+            Ok(seen) => return Ok(seen),
             Err(error) => error,
         };
         if Instant::now() + pause > deadline {
-            return Err(PortError::transient(action(), error));
+            return Err(PortError::transient(action, error));
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -348,15 +397,93 @@ impl<'a> Prober<'a> {
     }
 
     async fn site(&self, apex: &DomainName, revision: &str) -> Result<SiteProof, ProbeError> {
-        let www = apex
-            .prefixed("www")
-            .map_err(|_| ProbeError::NoAddress(apex.clone()))?;
+        let www = www(apex)?;
         let (proof, (), ()) = tokio::try_join!(
             self.front_page(apex, revision),
             self.redirect(Scheme::Https, &www, apex),
             self.redirect(Scheme::Http, apex, apex),
         )?;
         Ok(proof)
+    }
+
+    async fn stopped(&self, apex: &DomainName, service: SiteService) -> Result<(), ProbeError> {
+        let www = www(apex)?;
+        tokio::try_join!(self.notice(apex, service), self.notice(&www, service))?;
+        Ok(())
+    }
+
+    /// Every address of `host` answers with the notice and with nothing that a revision has.
+    async fn notice(&self, host: &DomainName, service: SiteService) -> Result<(), ProbeError> {
+        for address in self.addresses(host).await? {
+            let answer = self.get(Scheme::Https, host, address, "/").await?;
+            let (found, revision) = (answer.header("x-service"), answer.header("x-revision"));
+            let is_notice = answer.status == StatusCode::SERVICE_UNAVAILABLE
+                && found == service.word()
+                && revision.is_empty();
+            if !is_notice {
+                return Err(ProbeError::Unwanted {
+                    url: format!("https://{host}/"),
+                    address: answer.address,
+                    found: format!(
+                        "{} with service `{found}` and revision `{revision}`",
+                        answer.status.as_u16()
+                    ),
+                    wanted: format!("503 with service `{}` and no revision", service.word()),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn absent(&self, apex: &DomainName) -> Result<(), ProbeError> {
+        let www = www(apex)?;
+        tokio::try_join!(
+            self.no_certificate(apex),
+            self.no_certificate(&www),
+            self.unknown_page(apex),
+            self.unknown_page(&www),
+        )?;
+        Ok(())
+    }
+
+    /// Every address of `host` refuses the handshake as for a name it does not have.
+    async fn no_certificate(&self, host: &DomainName) -> Result<(), ProbeError> {
+        for address in self.addresses(host).await? {
+            match self.get(Scheme::Https, host, address, "/").await {
+                Err(ProbeError::Tls(_, error)) if is_unrecognised_name(&error) => {}
+                Err(error) => return Err(error),
+                Ok(answer) => {
+                    let serial = answer.tls.map(|tls| tls.certificate.serial);
+                    return Err(ProbeError::Unwanted {
+                        url: format!("https://{host}/"),
+                        address: answer.address,
+                        found: format!(
+                            "{} over the certificate `{}`",
+                            answer.status.as_u16(),
+                            serial.unwrap_or_default()
+                        ),
+                        wanted: "no certificate for the name".to_owned(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn unknown_page(&self, host: &DomainName) -> Result<(), ProbeError> {
+        for address in self.addresses(host).await? {
+            let answer = self.get(Scheme::Http, host, address, "/").await?;
+            let found = answer.header("x-service");
+            if answer.status != StatusCode::NOT_FOUND || found != UNKNOWN_SERVICE {
+                return Err(ProbeError::Unwanted {
+                    url: format!("http://{host}/"),
+                    address: answer.address,
+                    found: format!("{} with service `{found}`", answer.status.as_u16()),
+                    wanted: format!("404 with service `{UNKNOWN_SERVICE}`"),
+                });
+            }
+        }
+        Ok(())
     }
 
     async fn front_page(&self, apex: &DomainName, revision: &str) -> Result<SiteProof, ProbeError> {
@@ -415,6 +542,24 @@ impl<'a> Prober<'a> {
         }
         Ok(())
     }
+}
+
+fn www(apex: &DomainName) -> Result<DomainName, ProbeError> {
+    apex.prefixed("www")
+        .map_err(|_| ProbeError::NoAddress(apex.clone()))
+}
+
+/// Whether the server ended the handshake with the alert for a name it does not serve (RFC 6066, 3).
+fn is_unrecognised_name(error: &std::io::Error) -> bool {
+    let cause = error
+        .get_ref()
+        .and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(
+        cause,
+        Some(rustls::Error::AlertReceived(
+            rustls::AlertDescription::UnrecognisedName
+        ))
+    )
 }
 
 impl CertificateFinding {

@@ -20,12 +20,15 @@ use crate::directory::Directory;
 use crate::files::{Files, Served};
 use crate::headers::{self, Transport};
 use crate::negotiation::{self, Coding, Span};
-use crate::pages::{self, Page};
+use crate::pages::{self, Page, Pages};
 use crate::path::SitePath;
 use crate::services::{self, MtaStsPolicy};
 use crate::settings::EdgeSettings;
 
 const REVISION: HeaderName = HeaderName::from_static("x-revision");
+const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
+/// Tells a probe which of our pages this is.
+const SERVICE: HeaderName = HeaderName::from_static("x-service");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const XML: HeaderValue = HeaderValue::from_static("text/xml; charset=utf-8");
@@ -36,6 +39,7 @@ type Answer = Response<Full<Bytes>>;
 pub(crate) struct Responder {
     pub(crate) directory: Directory,
     files: Files,
+    pages: Pages,
     settings: EdgeSettings,
     mta_sts: MtaStsPolicy,
 }
@@ -58,6 +62,7 @@ impl Responder {
             directory: Directory::new(serving, &settings.limits)?,
             files: Files::new(sites, &settings.limits),
             mta_sts: MtaStsPolicy::new(&settings),
+            pages: Pages::new(&settings.platform.abuse_url),
             settings,
         })
     }
@@ -87,7 +92,7 @@ impl Responder {
                         error = %ErrorChain(&error),
                         "Could not answer a request for `{host}`"
                     );
-                    page(Page::Unavailable)
+                    self.page(Page::Unavailable)
                 })
             }
         };
@@ -139,12 +144,12 @@ impl Responder {
                 "no such challenge; certificates are validated by dns-01\n",
             ));
         }
-        if self.directory.site(host).await?.is_none() {
-            return Ok(page(Page::Unknown));
-        }
+        let Some(site) = self.directory.site(host).await? else {
+            return Ok(self.page(Page::Unknown));
+        };
         if self.directory.tls(host).await?.is_none() {
             // A redirect now would end in a broken handshake.
-            return Ok(page(Page::Pending));
+            return Ok(self.page(notice(&site).unwrap_or(Page::Pending)));
         }
         let port = match self.settings.https.first().map(std::net::SocketAddr::port) {
             Some(443) | None => String::new(),
@@ -177,8 +182,11 @@ impl Responder {
             }
         }
         let Some(site) = site else {
-            return Ok(page(Page::Unknown));
+            return Ok(self.page(Page::Unknown));
         };
+        if let Some(notice) = notice(&site) {
+            return Ok(self.page(notice));
+        }
         match site.role {
             HostRole::Apex => self.site(&site, &request).await,
             HostRole::Www => {
@@ -206,7 +214,7 @@ impl Responder {
             return Ok(refusal);
         }
         let Some(revision) = &site.revision else {
-            return Ok(page(Page::Pending));
+            return Ok(self.page(Page::Pending));
         };
         let Some(path) = SitePath::parse(request.uri().path()) else {
             return Ok(plain(
@@ -231,8 +239,25 @@ impl Responder {
         }
         Ok(match file("404.html".to_owned()).await? {
             Some(found) => absent(&found, revision, request),
-            None => page(Page::NotFound),
+            None => self.page(Page::NotFound),
         })
+    }
+
+    fn page(&self, page: Page) -> Answer {
+        let mut answer = document(page.status(), HTML, self.pages.html(page));
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_SECURITY_POLICY, pages::policy());
+        if let Some(secs) = page.retry_after_secs() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(secs));
+        }
+        if let Some(service) = page.service() {
+            headers.insert(SERVICE, HeaderValue::from_static(service));
+        }
+        if page.is_notice() {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            headers.insert(ROBOTS, HeaderValue::from_static("noindex"));
+        }
+        answer
     }
 
     fn mta_sts(&self, request: &Request<Incoming>) -> Answer {
@@ -280,6 +305,14 @@ impl Responder {
             None => services::autodiscover_refusal(),
         };
         document(StatusCode::OK, XML, xml)
+    }
+}
+
+/// What a host of a stopped site shows instead. Mail still comes in, so its hosts answer in any case.
+fn notice(site: &ServingSite) -> Option<Page> {
+    match site.role {
+        HostRole::Apex | HostRole::Www => Page::notice(site.service),
+        HostRole::MtaSts | HostRole::Autoconfig | HostRole::Autodiscover => None,
     }
 }
 
@@ -467,16 +500,6 @@ fn redirect(method: &Method, target: &str) -> Answer {
     };
     let mut answer = plain(status, "");
     answer.headers_mut().insert(LOCATION, ascii(target));
-    answer
-}
-
-fn page(page: Page) -> Answer {
-    let mut answer = document(page.status(), HTML, page.html());
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, pages::policy());
-    if let Some(secs) = page.retry_after_secs() {
-        headers.insert(RETRY_AFTER, HeaderValue::from(secs));
-    }
     answer
 }
 

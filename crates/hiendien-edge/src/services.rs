@@ -129,7 +129,8 @@ pub(crate) fn autodiscover_refusal() -> String {
     .to_owned()
 }
 
-fn escape(text: &str) -> String {
+/// For text and attribute values, in XML and HTML alike.
+pub(crate) fn escape(text: &str) -> String {
     text.chars().fold(String::new(), |mut escaped, character| {
         match character {
             '&' => escaped.push_str("&amp;"),

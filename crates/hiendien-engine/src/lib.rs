@@ -6,13 +6,18 @@
 //!
 //! The engine knows no adapter, no SQL and no wire format. Time comes through [`clock::Clock`].
 
+pub mod care;
 pub mod clock;
+pub mod gate;
 pub mod intake;
 pub mod operation;
 pub mod ports;
 pub mod presence;
+pub mod reconcile;
+pub mod request;
 pub mod retry;
 pub mod step;
 pub mod store;
 pub mod verbs;
+pub mod webhooks;
 pub mod worker;

@@ -1,27 +1,50 @@
 //! Operations, their step logs and their events, as values.
 
 use hiendien_domain::ids::{OperationId, PresenceId};
-use hiendien_domain::lifecycle::{OperationState, PlaneState, StepState, Verb};
-use hiendien_domain::lifecycle::{Plane, PresenceState};
+use hiendien_domain::lifecycle::{
+    Direction, OperationState, Plane, PlaneState, PresenceState, Standing, StepState, Verb,
+};
+use hiendien_domain::site::RevisionHash;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::presence::PresencePlan;
+
 /// One run of a verb on a presence.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Operation {
     pub id: OperationId,
     pub presence: PresenceId,
     pub verb: Verb,
     pub state: OperationState,
+    pub direction: Direction,
+    /// What the verb was asked with, for its steps.
+    pub input: Value,
+    /// How the presence was before; kept until the operation ends. Provisioning has none.
+    pub before: Option<Before>,
     pub created_at: Timestamp,
     pub ended_at: Option<Timestamp>,
     /// When a parked operation is due again.
     pub next_run_at: Option<Timestamp>,
+    /// Who asked: a registrar, `operator`, or `clock` and `reconciler`.
+    pub asked_by: String,
     /// Why it is stuck, in English, for operators.
     pub reason: Option<String>,
     /// In the order of the verb's definition.
     pub steps: Vec<StepRecord>,
+}
+
+/// How a presence was before a verb changed what it is meant to be: undoing leads back here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Before {
+    pub standing: Standing,
+    pub state: PresenceState,
+    pub plan: PresencePlan,
+    pub registrar: String,
+    pub reference: String,
+    pub term_ends_at: Option<Timestamp>,
+    pub revision: Option<RevisionHash>,
 }
 
 /// The log of one step, folded to its latest state.
@@ -58,6 +81,33 @@ pub enum StepLog {
         /// `None` when only a person can help.
         next_attempt_at: Option<Timestamp>,
     },
+    /// The intent to undo, written before the effect is taken back.
+    UndoStarted { step: &'static str, attempt: u32 },
+    Undone {
+        step: &'static str,
+        attempt: u32,
+        duration_ms: u64,
+    },
+    UndoFailed {
+        step: &'static str,
+        attempt: u32,
+        duration_ms: u64,
+        error: String,
+        next_attempt_at: Option<Timestamp>,
+    },
+}
+
+impl StepLog {
+    pub fn step(&self) -> &'static str {
+        match self {
+            Self::Started { step, .. }
+            | Self::Succeeded { step, .. }
+            | Self::Failed { step, .. }
+            | Self::UndoStarted { step, .. }
+            | Self::Undone { step, .. }
+            | Self::UndoFailed { step, .. } => step,
+        }
+    }
 }
 
 /// A change of what is known of a plane, written with the log lines that caused it.
@@ -73,6 +123,8 @@ pub struct PlaneChange {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunEnd {
     Succeeded,
+    /// What had been done is taken back: the presence is as it was before.
+    Undone,
     /// Nothing can be done before `until`. `needs_attention` tells that an operator has to mend something first.
     Parked {
         until: Timestamp,
@@ -83,22 +135,6 @@ pub enum RunEnd {
     },
     /// The worker is stopping; another may take over at once.
     Released,
-}
-
-impl RunEnd {
-    /// The state of the presence that follows, `None` where it stays.
-    pub fn presence_state(&self) -> Option<PresenceState> {
-        match self {
-            Self::Succeeded => Some(PresenceState::Live),
-            Self::Parked {
-                needs_attention: true,
-                ..
-            }
-            | Self::Stuck { .. } => Some(PresenceState::NeedsAttention),
-            Self::Parked { .. } => Some(PresenceState::Provisioning),
-            Self::Released => None,
-        }
-    }
 }
 
 /// Something that happened to a presence, in the order it was written.

@@ -2,7 +2,7 @@
 
 use hiendien_domain::content::SiteContent;
 use hiendien_domain::ids::{ClaimId, OperationId, PresenceId};
-use hiendien_domain::lifecycle::{Plane, PlaneState, PresenceState, Programme};
+use hiendien_domain::lifecycle::{Plane, PlaneState, PresenceState, Programme, Standing};
 use hiendien_domain::name::{DomainName, LocalPart, MailAddress};
 use hiendien_domain::site::RevisionHash;
 use jiff::Timestamp;
@@ -29,6 +29,9 @@ pub struct Presence {
     pub claim: ClaimId,
     pub registrar: String,
     pub reference: String,
+    /// What it is meant to be.
+    pub standing: Standing,
+    /// How far it has come.
     pub state: PresenceState,
     pub created_at: Timestamp,
     /// When it was live for the first time.
@@ -38,6 +41,26 @@ pub struct Presence {
     pub planes: Vec<PlaneStatus>,
     /// The operation begun last.
     pub operation: OperationId,
+    pub life: Life,
+}
+
+/// What the clock needs to know of a presence.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Life {
+    /// The end of the term that is paid for or free; service stops then. `None` has no end.
+    pub term_ends_at: Option<Timestamp>,
+    /// When its service stopped for good: since then its data is kept until it is erased.
+    pub ended_at: Option<Timestamp>,
+    /// By when the registrant's papers are to be complete; `None` when they are.
+    pub dossier_due_at: Option<Timestamp>,
+    /// Why its name is held back until a person has decided, in English; `None` when it is not.
+    pub held_for: Option<String>,
+    /// When the owner last changed its content or signed in for the first time; `None` never.
+    pub touched_at: Option<Timestamp>,
+    /// The reminder sent last, so that each is sent once.
+    pub reminded: Option<String>,
+    /// When the clock looks at it next; `None` when nothing is left to look at.
+    pub care_at: Option<Timestamp>,
 }
 
 /// What was last observed of one plane.

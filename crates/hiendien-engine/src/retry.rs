@@ -6,6 +6,9 @@ use jiff::Timestamp;
 
 use crate::ports::FailureKind;
 
+/// How long a step that waits for a person's decision is left alone; the decision itself makes it due at once.
+const HELD_WAIT: Duration = Duration::from_hours(1);
+
 /// How long to wait between attempts. Attempts are unbounded in count and bounded in rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -34,18 +37,24 @@ impl RetryPolicy {
         now: Timestamp,
         jitter: f64,
     ) -> Option<Timestamp> {
-        let ceiling = self
-            .first_max
-            .saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1)))
-            .min(self.wait_max);
         let asked = match failure {
             FailureKind::Rejected => return None,
             FailureKind::Transient { retry_after } => retry_after.unwrap_or_default(),
             FailureKind::Misconfigured => Duration::ZERO,
+            FailureKind::Held => HELD_WAIT,
         };
+        self.wait_until(attempt, now.checked_add(asked).ok()?, jitter)
+    }
+
+    /// The end of the `attempt`th wait from `from` on. `jitter` lies in `0.0..1.0`.
+    pub fn wait_until(&self, attempt: u32, from: Timestamp, jitter: f64) -> Option<Timestamp> {
+        let ceiling = self
+            .first_max
+            .saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1)))
+            .min(self.wait_max);
         // A floor of an eighth keeps a run of small draws from hammering a remote that is down.
-        let wait = asked + ceiling.div_f64(8.0) + ceiling.mul_f64(jitter * 7.0 / 8.0);
-        now.checked_add(wait).ok()
+        let wait = ceiling.div_f64(8.0) + ceiling.mul_f64(jitter * 7.0 / 8.0);
+        from.checked_add(wait).ok()
     }
 }
 

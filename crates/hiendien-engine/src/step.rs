@@ -9,21 +9,24 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hiendien_domain::ids::OperationId;
-use hiendien_domain::lifecycle::Plane;
+use hiendien_domain::lifecycle::{Dependency, Plane};
 use hiendien_domain::name::MailAddress;
 use hiendien_domain::platform::Platform;
+use hiendien_domain::site::RevisionHash;
+use hiendien_domain::term::TermRules;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::Clock;
+use crate::operation::{Before, Operation};
 use crate::ports::{
     Certificates, Delegations, Mailboxes, Messages, PasswordLinks, PortError, Probes, SiteBuilder,
     SiteStore, Zones,
 };
 use crate::presence::Presence;
-use crate::store::Publications;
+use crate::store::{Lifecycle, Publications};
 
 /// Everything steps act through. Made once, by the binary.
 #[derive(Clone)]
@@ -37,6 +40,7 @@ pub struct Ports {
     pub builder: Arc<dyn SiteBuilder>,
     pub sites: Arc<dyn SiteStore>,
     pub publications: Arc<dyn Publications>,
+    pub lifecycle: Arc<dyn Lifecycle>,
     pub mailboxes: Arc<dyn Mailboxes>,
     pub password_links: Arc<dyn PasswordLinks>,
     pub messages: Arc<dyn Messages>,
@@ -62,6 +66,7 @@ pub struct StepSettings {
     pub password_url: String,
     /// How long a password link stays good.
     pub password_link_for: Duration,
+    pub term: TermRules,
 }
 
 /// What the letter writer needs to know; the words are the mail adapter's.
@@ -80,6 +85,48 @@ pub trait Letters: Send + Sync {
 
     /// Into the new mailbox, so that it is not empty.
     fn first(&self, presence: &Presence, operation: OperationId) -> crate::ports::Letter;
+
+    /// To the owner's outside address: what has happened or is about to. `id` makes a repeated letter one.
+    fn notice(&self, presence: &Presence, id: &str, notice: &Notice) -> crate::ports::Letter;
+}
+
+/// What an owner is written about; the words are the mail adapter's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// New links to set passwords with.
+    PasswordLinks {
+        /// Each mailbox with the absolute URL of its one-time page.
+        password_urls: Vec<(MailAddress, String)>,
+        links_expire_at: Timestamp,
+    },
+    /// The term ends soon: renew it at the registrar.
+    TermEnds {
+        at: Timestamp,
+    },
+    /// The term has ended; until `renew_until` renewing brings all back.
+    TermEnded {
+        renew_until: Timestamp,
+    },
+    /// Stopped by a decision; mail is still taken in.
+    Suspended {
+        reason: String,
+    },
+    Resumed,
+    Renewed {
+        until: Option<Timestamp>,
+    },
+    /// Another registrant holds the name now.
+    Transferred,
+    /// The name was given back; site and mail are kept until `erased_at`.
+    Released {
+        erased_at: Timestamp,
+    },
+    /// Papers are missing.
+    DossierDue {
+        by: Timestamp,
+    },
+    /// The page has never been changed and the mailbox never opened.
+    Dormant,
 }
 
 /// One step of a verb. Its output is kept in the log and read by later steps by its type.
@@ -88,9 +135,11 @@ pub trait Letters: Send + Sync {
 #[async_trait]
 pub trait Step {
     const NAME: &'static str;
-    /// Names of the steps whose success comes first.
+    /// Names of the steps whose success comes first, where the verb has them.
     const NEEDS: &'static [&'static str];
     const PLANE: Plane;
+    /// What it leans on.
+    const DEPENDENCY: Dependency;
     /// Planes that are observed from outside to work once this step succeeded.
     const PROVES: &'static [Plane] = &[];
     /// Bound of one attempt.
@@ -98,6 +147,13 @@ pub trait Step {
     type Output: Serialize + DeserializeOwned;
 
     async fn apply(run: &Run) -> Result<Self::Output, PortError>;
+
+    /// Takes back what `apply` may have done, wholly, in part or not at all, and returns once that is
+    /// so. Repeated, and run with the steps after it undone already. A step that only asks or only
+    /// tells has nothing to take back.
+    async fn undo(_run: &Run) -> Result<(), PortError> {
+        Ok(())
+    }
 }
 
 /// What a step sees of its operation.
@@ -106,28 +162,61 @@ pub struct Run {
     pub operation: OperationId,
     /// When the operation was asked for.
     pub began_at: Timestamp,
+    /// As the verb wants it.
     pub presence: Arc<Presence>,
+    /// As it was before the verb was asked.
+    pub before: Option<Arc<Before>>,
+    input: Arc<Value>,
     pub ports: Arc<Ports>,
     outputs: Arc<BTreeMap<&'static str, Value>>,
     needs: &'static [&'static str],
 }
 
 impl Run {
-    pub(crate) fn new(
-        operation: OperationId,
-        began_at: Timestamp,
-        presence: Arc<Presence>,
-        ports: Arc<Ports>,
-        outputs: Arc<BTreeMap<&'static str, Value>>,
-        needs: &'static [&'static str],
+    pub(crate) fn new(operation: &Operation, presence: Arc<Presence>, ports: Arc<Ports>) -> Self {
+        Self {
+            operation: operation.id,
+            began_at: operation.created_at,
+            presence,
+            before: operation.before.clone().map(Arc::new),
+            input: Arc::new(operation.input.clone()),
+            ports,
+            outputs: Arc::default(),
+            needs: &[],
+        }
+    }
+
+    /// The same for one step, with what other steps have put out so far.
+    pub(crate) fn of_step(
+        &self,
+        step: &StepSpec,
+        outputs: &Arc<BTreeMap<&'static str, Value>>,
     ) -> Self {
         Self {
-            operation,
-            began_at,
-            presence,
-            ports,
-            outputs,
-            needs,
+            outputs: Arc::clone(outputs),
+            needs: step.needs,
+            ..self.clone()
+        }
+    }
+
+    /// What the verb was asked with.
+    pub fn input<T: DeserializeOwned>(&self) -> Result<T, PortError> {
+        T::deserialize(&*self.input).map_err(|error| {
+            PortError::misconfigured("reading what the verb was asked with", error)
+        })
+    }
+
+    /// The revision that is to be seen at the edge: the one built by this operation, else the one published before.
+    pub fn served_revision(&self) -> Result<RevisionHash, PortError> {
+        let action = "telling which revision is served";
+        match self.outputs.get("build-site") {
+            Some(output) => RevisionHash::deserialize(output)
+                .map_err(|error| PortError::misconfigured(action, error)),
+            None => self
+                .presence
+                .revision
+                .clone()
+                .ok_or_else(|| PortError::misconfigured(action, "none was ever published")),
         }
     }
 
@@ -155,9 +244,11 @@ pub struct StepSpec {
     pub name: &'static str,
     pub needs: &'static [&'static str],
     pub plane: Plane,
+    pub dependency: Dependency,
     pub proves: &'static [Plane],
     pub timeout: Duration,
     pub(crate) apply: fn(Run) -> ApplyFuture,
+    pub(crate) undo: fn(Run) -> ApplyFuture,
 }
 
 impl fmt::Debug for StepSpec {
@@ -172,6 +263,7 @@ impl StepSpec {
             name: S::NAME,
             needs: S::NEEDS,
             plane: S::PLANE,
+            dependency: S::DEPENDENCY,
             proves: S::PROVES,
             timeout: S::TIMEOUT,
             apply: |run| {
@@ -185,26 +277,7 @@ impl StepSpec {
                     })
                 })
             },
+            undo: |run| Box::pin(async move { S::undo(&run).await.map(|()| Value::Null) }),
         }
-    }
-}
-
-#[cfg(test)]
-pub(crate) fn check_graph(steps: &[StepSpec]) {
-    let mut seen: Vec<&str> = Vec::new();
-    for step in steps {
-        assert!(
-            !seen.contains(&step.name),
-            "step `{}` stands twice",
-            step.name
-        );
-        for need in step.needs {
-            assert!(
-                seen.contains(need),
-                "`{}` needs `{need}`, which does not come before it",
-                step.name
-            );
-        }
-        seen.push(step.name);
     }
 }

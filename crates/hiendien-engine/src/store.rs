@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hiendien_domain::ids::{ClaimId, OperationId, PresenceId};
+use hiendien_domain::lifecycle::{Standing, Verb};
 use hiendien_domain::name::DomainName;
 use hiendien_domain::secret::Secret;
 use hiendien_domain::site::RevisionHash;
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::operation::{Event, Operation, PlaneChange, RunEnd, StepLog};
-use crate::ports::PortError;
-use crate::presence::{Presence, PresencePlan};
+use crate::ports::{PortError, SiteService};
+use crate::presence::{Life, Presence, PresencePlan};
 
 /// A checked claim on its way into the store.
 #[derive(Debug, Clone)]
@@ -30,6 +32,9 @@ pub struct NewClaim {
     /// The claim as it is kept; sealed by the store.
     pub document: Secret,
     pub plan: PresencePlan,
+    pub life: Life,
+    /// When the clock looks at it for the first time.
+    pub care_at: Timestamp,
     /// Steps of the provision verb, in their order.
     pub steps: Vec<&'static str>,
 }
@@ -73,6 +78,143 @@ pub trait Intake: Send + Sync {
     /// Stores the claim, its presence and its provision operation in one transaction. The same
     /// (registrar, reference) with the same fingerprint gives what was made before.
     async fn accept(&self, claim: NewClaim, now: Timestamp) -> Result<Accepted, AcceptError>;
+}
+
+/// A verb asked of a presence, with all it changes at once.
+#[derive(Debug, Clone)]
+pub struct NewOperation {
+    pub operation: OperationId,
+    pub presence: PresenceId,
+    pub verb: Verb,
+    /// The presence's operation begun last when this one was worked out: a newer one makes it stale.
+    pub seen: OperationId,
+    /// What the presence is meant to be from now on.
+    pub standing: Standing,
+    pub change: Change,
+    pub input: Value,
+    pub asked_by: String,
+    /// The key of the request that asked, which will name this operation from then on.
+    pub asked_with: Option<RequestKey>,
+    /// Steps of the verb, in their order.
+    pub steps: Vec<&'static str>,
+}
+
+/// Names one request of one caller; see [`IdempotencyKeys`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestKey {
+    pub caller: String,
+    pub key: String,
+}
+
+/// What asking a verb changes of the presence, beside its standing. `None` leaves as it is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Change {
+    pub plan: Option<PresencePlan>,
+    /// Registrar and the registrar's reference.
+    pub registrar: Option<(String, String)>,
+    pub term_ends_at: Option<Timestamp>,
+    pub touched_at: Option<Timestamp>,
+    /// When its service has ended for good.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// Why a verb was not begun.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    #[error("there is no such presence")]
+    Unknown,
+    /// Work it out again from what is stored now.
+    #[error("the presence has changed meanwhile")]
+    Stale,
+    #[error("operation `{operation}` ({verb}) is under way")]
+    UnderWay { operation: OperationId, verb: Verb },
+    /// An earlier request with the same key has begun this one.
+    #[error("operation `{0}` was begun by the same request")]
+    Made(OperationId),
+    #[error("could not begin the operation")]
+    Store(#[source] PortError),
+}
+
+/// What became of the wish to abandon an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Abandoning {
+    /// It goes back from now on.
+    Begun,
+    /// It goes back already, or is back.
+    Already,
+    /// A worker is at it this moment, or it has succeeded: nothing was changed.
+    Refused,
+}
+
+/// A person's decision on a name that is held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    Approve,
+    /// The provisioning is abandoned and undone.
+    Refuse,
+}
+
+/// Moves presences from one standing to the next.
+#[async_trait]
+pub trait Lifecycle: Send + Sync {
+    /// Stores the operation and what it changes, in one transaction, where no other is under way.
+    async fn begin(&self, new: NewOperation, now: Timestamp) -> Result<(), BeginError>;
+
+    /// Turns a parked, stuck or waiting operation round: its steps are undone from now on.
+    async fn abandon(
+        &self,
+        operation: OperationId,
+        now: Timestamp,
+    ) -> Result<Abandoning, PortError>;
+
+    /// Decides on a name that is held back, and makes its operation due. `false` when it is not held.
+    async fn decide(
+        &self,
+        presence: PresenceId,
+        decision: Decision,
+        now: Timestamp,
+    ) -> Result<bool, PortError>;
+
+    /// Notes that the registrant's papers are complete. `false` where none were missing.
+    async fn complete_dossier(
+        &self,
+        presence: PresenceId,
+        now: Timestamp,
+    ) -> Result<bool, PortError>;
+
+    /// Notes that the owner was there: a password was set, content was changed.
+    async fn touch(&self, presence: PresenceId, now: Timestamp) -> Result<(), PortError>;
+
+    /// Hands out presences the clock is to look at, the longest overdue first, and to no other before
+    /// `now + hold`: that is their `care_at` when they come.
+    async fn take_for_care(
+        &self,
+        now: Timestamp,
+        hold: Duration,
+        limit: usize,
+    ) -> Result<Vec<Presence>, PortError>;
+
+    /// Notes when the clock looks again and which reminder was sent last, unless something has made it
+    /// due at another moment than `seen`. `false` then.
+    async fn cared(
+        &self,
+        presence: PresenceId,
+        seen: Timestamp,
+        next: Option<Timestamp>,
+        reminded: Option<String>,
+    ) -> Result<bool, PortError>;
+
+    /// Adds an event of the engine's own, such as `drift.found`.
+    async fn note(
+        &self,
+        presence: PresenceId,
+        kind: &'static str,
+        detail: Value,
+        now: Timestamp,
+    ) -> Result<(), PortError>;
+
+    /// Erases what the store keeps of the registrant: the claim's document, the plan's personal data, the links.
+    async fn erase(&self, presence: PresenceId, now: Timestamp) -> Result<(), PortError>;
 }
 
 /// The right to work on one operation until it expires. Every write carries its fence, so that a
@@ -144,6 +286,16 @@ pub trait Publications: Send + Sync {
         revision: &RevisionHash,
         now: Timestamp,
     ) -> Result<(), PortError>;
+
+    /// Makes the presence's host names show its site, or a notice instead.
+    async fn set_service(
+        &self,
+        presence: PresenceId,
+        service: SiteService,
+    ) -> Result<(), PortError>;
+
+    /// Takes the presence's host names away: the edge knows them no more. Gone already is no error.
+    async fn withdraw(&self, presence: PresenceId) -> Result<(), PortError>;
 }
 
 /// Reads what is stored, for the API. Pages are bounded by `limit`.
@@ -157,6 +309,14 @@ pub trait Directory: Send + Sync {
 
     /// Presences of a registrar (all where `None`) after `after`, by identifier, which is by age.
     async fn presences(
+        &self,
+        registrar: Option<&str>,
+        after: Option<PresenceId>,
+        limit: usize,
+    ) -> Result<Vec<Presence>, PortError>;
+
+    /// Presences for which a person must act, of a registrar (all where `None`) after `after`.
+    async fn needing_attention(
         &self,
         registrar: Option<&str>,
         after: Option<PresenceId>,
@@ -213,6 +373,8 @@ pub struct ApiKey {
 pub enum IdempotentReply {
     /// First time: go on, then call [`IdempotencyKeys::finish`].
     Begun,
+    /// An earlier request with this key has begun this operation, and its answer was not kept.
+    Made(OperationId),
     /// The same key and body: send this again.
     Finished { status: u16, body: String },
     /// The same key with another body.
@@ -240,6 +402,7 @@ pub trait IdempotencyKeys: Send + Sync {
         body: &str,
     ) -> Result<(), PortError>;
 
-    /// Forgets a call that ended without an answer worth keeping, such as a failure of ours.
+    /// Forgets a call that ended without an answer worth keeping, such as a failure of ours; not one that has
+    /// begun an operation.
     async fn forget(&self, caller: &str, key: &str) -> Result<(), PortError>;
 }

@@ -5,17 +5,18 @@
 //! output is durable before a later step sees it; after a kill the steps that stand as `Started`
 //! run again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hiendien_domain::lifecycle::{Plane, PlaneState, StepState};
+use hiendien_domain::lifecycle::{Direction, Plane, PlaneState, Standing, StepState};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{Instrument, info, info_span, warn};
 
+use crate::gate::{GateSettings, Gates};
 use crate::operation::{Operation, PlaneChange, RunEnd, StepLog};
 use crate::ports::{ErrorChain, FailureKind, PortError};
 use crate::presence::Presence;
@@ -34,6 +35,9 @@ pub struct WorkerSettings {
     /// A lease that is not extended for this long is anyone's.
     pub lease: Duration,
     pub retry: RetryPolicy,
+    pub gates: GateSettings,
+    /// Stands between the worker and the steps in tests of their standard runs; `None` in service.
+    pub injection: Option<Arc<dyn Injection>>,
     /// A wait up to this long keeps the operation in its slot; a longer one parks it.
     pub linger_max: Duration,
     /// How long an idle worker waits before it looks again without having been woken.
@@ -47,10 +51,24 @@ impl WorkerSettings {
             slots: 16,
             lease: Duration::from_secs(15),
             retry: RetryPolicy::default(),
+            gates: GateSettings::default(),
+            injection: None,
             linger_max: Duration::from_secs(1),
             poll: Duration::from_secs(1),
         }
     }
+}
+
+/// Makes faults that the world makes rarely, for the standard runs that every step has to stand.
+pub trait Injection: Send + Sync + std::fmt::Debug {
+    /// Fails an attempt before its effect.
+    fn before(&self, step: &'static str, attempt: u32, direction: Direction) -> Option<PortError>;
+
+    /// Loses the reply of an attempt whose effect has happened.
+    fn after(&self, step: &'static str, attempt: u32, direction: Direction) -> Option<PortError>;
+
+    /// How often the effect is brought about in one attempt; at least once.
+    fn times(&self, step: &'static str, direction: Direction) -> u32;
 }
 
 /// Runs operations until `stopping` turns true, then lets go of what it holds.
@@ -60,6 +78,7 @@ pub async fn work(
     ports: Arc<Ports>,
     mut stopping: watch::Receiver<bool>,
 ) {
+    let gates = Arc::new(Gates::new(settings.gates.clone()));
     let settings = Arc::new(settings);
     let slots = Arc::new(Semaphore::new(settings.slots));
     let mut runs = JoinSet::new();
@@ -94,10 +113,12 @@ pub async fn work(
         );
         let run = OperationRun {
             settings: Arc::clone(&settings),
+            gates: Arc::clone(&gates),
             log: Arc::clone(&log),
             ports: Arc::clone(&ports),
             stopping: stopping.clone(),
             steps: verbs::steps(operation.verb),
+            direction: operation.direction,
             lease,
         };
         let work = async move {
@@ -125,17 +146,19 @@ async fn wait(
 
 struct OperationRun {
     settings: Arc<WorkerSettings>,
+    gates: Arc<Gates>,
     log: Arc<dyn OperationLog>,
     ports: Arc<Ports>,
     stopping: watch::Receiver<bool>,
     steps: &'static [StepSpec],
+    direction: Direction,
     lease: Lease,
 }
 
 /// Where a step stands in this run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// To be tried once its needs are met, and not before this moment.
+enum Place {
+    /// To be tried once its turn has come, and not before this moment.
     Due(Option<Timestamp>),
     Running,
     Done,
@@ -144,17 +167,17 @@ enum Standing {
 }
 
 struct Progress {
-    standing: BTreeMap<&'static str, Standing>,
+    places: BTreeMap<&'static str, Place>,
     attempts: BTreeMap<&'static str, u32>,
     outputs: Arc<BTreeMap<&'static str, Value>>,
-    /// Last failure of each step that is not over it, and whether an operator has to act.
+    /// Last failure of each step that is not over it, and whether a person has to act.
     failures: BTreeMap<&'static str, (bool, String)>,
 }
 
 impl Progress {
     fn of(operation: &Operation, steps: &'static [StepSpec]) -> Self {
         let mut progress = Self {
-            standing: BTreeMap::new(),
+            places: BTreeMap::new(),
             attempts: BTreeMap::new(),
             outputs: Arc::default(),
             failures: BTreeMap::new(),
@@ -164,42 +187,66 @@ impl Progress {
                 .steps
                 .iter()
                 .find(|record| record.name == step.name);
-            let standing = match record.map(|record| (record.state, &record.output)) {
-                Some((StepState::Succeeded, Some(output))) => {
-                    Arc::make_mut(&mut progress.outputs).insert(step.name, output.clone());
-                    Standing::Done
-                }
-                Some((StepState::Waiting, _)) => {
-                    Standing::Due(record.and_then(|record| record.next_attempt_at))
-                }
+            let state = record.map_or(StepState::Pending, |record| record.state);
+            let next_attempt_at = record.and_then(|record| record.next_attempt_at);
+            if let Some(output) = record.and_then(|record| record.output.clone()) {
+                Arc::make_mut(&mut progress.outputs).insert(step.name, output);
+            }
+            let (place, attempts_count) = match (operation.direction, state) {
+                (Direction::Apply, StepState::Succeeded) => (Place::Done, true),
+                (Direction::Apply, StepState::Waiting) => (Place::Due(next_attempt_at), true),
                 // A step that stands as `Started` may have happened; it runs again.
-                _ => Standing::Due(None),
+                (Direction::Apply, _) => (Place::Due(None), true),
+                (Direction::Undo, StepState::Pending | StepState::Undone) => (Place::Done, false),
+                (Direction::Undo, StepState::UndoWaiting) => (Place::Due(next_attempt_at), true),
+                (Direction::Undo, StepState::Undoing) => (Place::Due(None), true),
+                // It has happened, or may have.
+                (Direction::Undo, _) => (Place::Due(None), false),
             };
-            progress.standing.insert(step.name, standing);
-            progress
-                .attempts
-                .insert(step.name, record.map_or(0, |record| record.attempt));
+            progress.places.insert(step.name, place);
+            let attempts = record.filter(|_| attempts_count);
+            let attempts = attempts.map_or(0, |record| record.attempt);
+            progress.attempts.insert(step.name, attempts);
         }
         progress
     }
 
     fn is_done(&self, step: &str) -> bool {
-        self.standing.get(step) == Some(&Standing::Done)
+        self.places.get(step) == Some(&Place::Done)
     }
 
-    /// Steps whose needs are met, with the moment before which they must not run.
-    fn candidates<'a>(
-        &'a self,
+    /// A need that the verb does not have is met.
+    fn is_met(&self, need: &str) -> bool {
+        self.places
+            .get(need)
+            .is_none_or(|place| *place == Place::Done)
+    }
+
+    /// Steps whose turn has come, with the moment before which they must not run: those whose needs
+    /// are met; undoing, the last that is not undone.
+    fn candidates(
+        &self,
         steps: &'static [StepSpec],
-    ) -> impl Iterator<Item = (&'static StepSpec, Option<Timestamp>)> + 'a {
-        steps
-            .iter()
-            .filter_map(|step| match self.standing[step.name] {
-                Standing::Due(at) if step.needs.iter().all(|need| self.is_done(need)) => {
-                    Some((step, at))
-                }
-                _ => None,
-            })
+        direction: Direction,
+    ) -> Vec<(&'static StepSpec, Option<Timestamp>)> {
+        let due = |step: &'static StepSpec| match self.places[step.name] {
+            Place::Due(at) => Some((step, at)),
+            _ => None,
+        };
+        match direction {
+            Direction::Apply => steps
+                .iter()
+                .filter(|step| step.needs.iter().all(|need| self.is_met(need)))
+                .filter_map(due)
+                .collect(),
+            Direction::Undo => steps
+                .iter()
+                .rev()
+                .find(|step| !self.is_done(step.name))
+                .and_then(due)
+                .into_iter()
+                .collect(),
+        }
     }
 }
 
@@ -213,11 +260,13 @@ struct Attempt {
 
 impl OperationRun {
     async fn run(self, operation: &Operation, presence: Presence) -> Result<(), LeaseError> {
-        let presence = Arc::new(presence);
+        let run = Run::new(operation, Arc::new(presence), Arc::clone(&self.ports));
         let mut progress = Progress::of(operation, self.steps);
         let mut attempts: JoinSet<Attempt> = JoinSet::new();
         let mut lines: Vec<StepLog> = Vec::new();
         let mut planes: Vec<PlaneChange> = Vec::new();
+        // Planes that were last said to be worked on: once is enough.
+        let mut working: BTreeSet<Plane> = BTreeSet::new();
         let mut heartbeat = tokio::time::interval(self.settings.lease / 3);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         heartbeat.reset();
@@ -227,31 +276,35 @@ impl OperationRun {
             let stopping = *self.stopping.borrow();
             let mut due = Vec::new();
             let mut next_due: Option<Timestamp> = None;
-            for (step, at) in progress.candidates(self.steps) {
-                match at.filter(|&at| at > now) {
-                    Some(at) => next_due = Some(next_due.map_or(at, |sooner| sooner.min(at))),
+            for (step, at) in progress.candidates(self.steps, self.direction) {
+                let at = at.filter(|&at| at > now);
+                let closed = || self.gates.closed_until(step.dependency, now);
+                match at {
                     None if stopping => {}
-                    None => due.push(step),
+                    _ => match at.or_else(closed) {
+                        Some(at) => next_due = Some(next_due.map_or(at, |sooner| sooner.min(at))),
+                        None => due.push(step),
+                    },
                 }
             }
             for step in &due {
                 let attempt = progress.attempts.entry(step.name).or_insert(0);
                 *attempt += 1;
-                progress.standing.insert(step.name, Standing::Running);
-                lines.push(StepLog::Started {
-                    step: step.name,
-                    attempt: *attempt,
-                });
-                if !self.is_proven(&progress, step.plane) {
+                progress.places.insert(step.name, Place::Running);
+                lines.push(self.begun(step, *attempt));
+                if self.proves(step.plane)
+                    && !self.is_proven(&progress, step.plane)
+                    && working.insert(step.plane)
+                {
                     planes.push(plane_change(step.plane, PlaneState::Working));
                 }
             }
 
             if attempts.is_empty() && due.is_empty() {
-                let end = self.end(&progress, stopping, now, next_due);
-                match end {
+                match self.end(&progress, stopping, now, next_due) {
                     Some(end) => {
                         info!(end = ?end, "the run ended");
+                        planes.extend(self.resting_planes(&end, operation, &run.presence));
                         return self.log.end_run(&self.lease, lines, planes, end, now).await;
                     }
                     None if !lines.is_empty() => {
@@ -267,17 +320,20 @@ impl OperationRun {
             }
 
             for step in due {
-                self.begin(&mut attempts, step, operation, &presence, &progress);
+                self.begin(&mut attempts, step, &run, &progress);
             }
 
             let wait = next_due.map(|at| at.duration_since(self.ports.clock.now()).unsigned_abs());
             let mut stopping_changed = self.stopping.clone();
             tokio::select! {
                 Some(ended) = attempts.join_next() => {
-                    self.note(ended, &mut progress, &mut lines, &mut planes);
+                    self.note(ended, operation, &run, &mut progress, &mut lines, &mut planes);
                     // What else has ended already goes into the same transaction.
                     while let Some(ended) = attempts.try_join_next() {
-                        self.note(ended, &mut progress, &mut lines, &mut planes);
+                        self.note(ended, operation, &run, &mut progress, &mut lines, &mut planes);
+                    }
+                    for change in &planes {
+                        working.remove(&change.plane);
                     }
                 }
                 () = sleep_for(wait), if wait.is_some() => {}
@@ -289,11 +345,49 @@ impl OperationRun {
         }
     }
 
-    /// Whether the plane was seen to work from outside.
+    fn begun(&self, step: &StepSpec, attempt: u32) -> StepLog {
+        let step = step.name;
+        match self.direction {
+            Direction::Apply => StepLog::Started { step, attempt },
+            Direction::Undo => StepLog::UndoStarted { step, attempt },
+        }
+    }
+
+    /// Whether the verb asks from outside about the plane, and so may say how it is.
+    fn proves(&self, plane: Plane) -> bool {
+        self.steps.iter().any(|step| step.proves.contains(&plane))
+    }
+
+    /// Whether the plane was asked about from outside, in this operation.
     fn is_proven(&self, progress: &Progress, plane: Plane) -> bool {
-        self.steps
+        self.direction == Direction::Apply
+            && self
+                .steps
+                .iter()
+                .any(|step| step.proves.contains(&plane) && progress.is_done(step.name))
+    }
+
+    /// What is known of the planes once all is undone.
+    fn resting_planes(
+        &self,
+        end: &RunEnd,
+        operation: &Operation,
+        presence: &Presence,
+    ) -> Vec<PlaneChange> {
+        if *end != RunEnd::Undone {
+            return Vec::new();
+        }
+        let standing = match &operation.before {
+            Some(before) => before.standing,
+            None if presence.standing.holds_name() => Standing::Abandoned,
+            None => presence.standing,
+        };
+        let planes = Plane::ALL
             .iter()
-            .any(|step| step.proves.contains(&plane) && progress.is_done(step.name))
+            .filter(|plane| operation.before.is_none() || self.proves(**plane));
+        planes
+            .map(|plane| plane_change(*plane, resting_state(standing, *plane)))
+            .collect()
     }
 
     /// How the run ends when nothing runs and nothing is due; `None` to wait in the slot.
@@ -304,28 +398,31 @@ impl OperationRun {
         now: Timestamp,
         next_due: Option<Timestamp>,
     ) -> Option<RunEnd> {
-        if progress
-            .standing
-            .values()
-            .all(|standing| *standing == Standing::Done)
-        {
-            return Some(RunEnd::Succeeded);
+        if progress.places.values().all(|place| *place == Place::Done) {
+            return Some(match self.direction {
+                Direction::Apply => RunEnd::Succeeded,
+                Direction::Undo => RunEnd::Undone,
+            });
         }
         if stopping {
             return Some(RunEnd::Released);
         }
         if let Some(until) = next_due {
             let linger = until.duration_since(now).unsigned_abs() <= self.settings.linger_max;
-            let needs_attention = progress.failures.values().any(|(operator, _)| *operator);
+            let needs_attention = progress.failures.values().any(|(person, _)| *person);
             return (!linger).then_some(RunEnd::Parked {
                 until,
                 needs_attention,
             });
         }
+        let undo = match self.direction {
+            Direction::Apply => "",
+            Direction::Undo => "undoing ",
+        };
         let reasons: Vec<String> = progress
             .failures
             .iter()
-            .map(|(step, (_, error))| format!("`{step}`: {error}"))
+            .map(|(step, (_, error))| format!("{undo}`{step}`: {error}"))
             .collect();
         Some(RunEnd::Stuck {
             reason: reasons.join("; "),
@@ -336,24 +433,40 @@ impl OperationRun {
         &self,
         attempts: &mut JoinSet<Attempt>,
         step: &'static StepSpec,
-        operation: &Operation,
-        presence: &Arc<Presence>,
+        run: &Run,
         progress: &Progress,
     ) {
-        let run = Run::new(
-            operation.id,
-            operation.created_at,
-            Arc::clone(presence),
-            Arc::clone(&self.ports),
-            Arc::clone(&progress.outputs),
-            step.needs,
-        );
+        let run = run.of_step(step, &progress.outputs);
         let number = progress.attempts[step.name];
         let span = info_span!("step", step = step.name, attempt = number);
-        let apply = async move {
+        let gates = Arc::clone(&self.gates);
+        let direction = self.direction;
+        let injection = self.settings.injection.clone();
+        let attempt = async move {
+            let _place = gates.enter(step.dependency).await;
             let began = Instant::now();
+            let work = async move {
+                let act = |run: Run| match direction {
+                    Direction::Apply => (step.apply)(run),
+                    Direction::Undo => (step.undo)(run),
+                };
+                let Some(injection) = injection else {
+                    return act(run).await;
+                };
+                if let Some(fault) = injection.before(step.name, number, direction) {
+                    return Err(fault);
+                }
+                for _ in 1..injection.times(step.name, direction) {
+                    act(run.clone()).await?;
+                }
+                let result = act(run).await;
+                match injection.after(step.name, number, direction) {
+                    Some(fault) if result.is_ok() => Err(fault),
+                    _ => result,
+                }
+            };
             // The inner task turns a panic of the step into a value.
-            let task = tokio::spawn((step.apply)(run).in_current_span());
+            let task = tokio::spawn(work.in_current_span());
             let aborter = AbortOnDrop(task.abort_handle());
             let result = tokio::time::timeout(step.timeout, task).await;
             drop(aborter);
@@ -376,13 +489,15 @@ impl OperationRun {
                 result,
             }
         };
-        attempts.spawn(apply.instrument(span));
+        attempts.spawn(attempt.instrument(span));
     }
 
     /// Turns an ended attempt into log lines and plane changes.
     fn note(
         &self,
         ended: Result<Attempt, JoinError>,
+        operation: &Operation,
+        run: &Run,
         progress: &mut Progress,
         lines: &mut Vec<StepLog>,
         planes: &mut Vec<PlaneChange>,
@@ -395,17 +510,23 @@ impl OperationRun {
         } = ended.expect("an attempt catches the panic of its step and is never aborted");
         match result {
             Ok(output) => {
-                info!(step = step.name, attempt, duration_ms, "step succeeded");
-                progress.standing.insert(step.name, Standing::Done);
-                Arc::make_mut(&mut progress.outputs).insert(step.name, output.clone());
-                planes.extend(
-                    step.proves
-                        .iter()
-                        .map(|&plane| plane_change(plane, PlaneState::Ready)),
-                );
+                info!(step = step.name, attempt, duration_ms, direction = %self.direction, "step succeeded");
+                self.gates.succeeded(step.dependency);
+                progress.places.insert(step.name, Place::Done);
                 let recovered = progress.failures.remove(step.name).is_some();
+                if self.direction == Direction::Undo {
+                    lines.push(StepLog::Undone {
+                        step: step.name,
+                        attempt,
+                        duration_ms,
+                    });
+                    return;
+                }
+                Arc::make_mut(&mut progress.outputs).insert(step.name, output.clone());
+                let rest = |plane| plane_change(plane, resting_state(run.presence.standing, plane));
+                planes.extend(step.proves.iter().map(|&plane| rest(plane)));
                 if recovered && self.is_proven(progress, step.plane) {
-                    planes.push(plane_change(step.plane, PlaneState::Ready));
+                    planes.push(rest(step.plane));
                 }
                 lines.push(StepLog::Succeeded {
                     step: step.name,
@@ -417,6 +538,15 @@ impl OperationRun {
             Err(error) => {
                 let now = self.ports.clock.now();
                 let jitter = rand::random::<f64>();
+                match error.kind {
+                    FailureKind::Transient { .. } | FailureKind::Misconfigured => {
+                        self.gates
+                            .failed(step.dependency, operation.id, now, jitter);
+                    }
+                    // It answered, and so it works.
+                    FailureKind::Rejected => self.gates.succeeded(step.dependency),
+                    FailureKind::Held => {}
+                }
                 let due = self
                     .settings
                     .retry
@@ -424,37 +554,60 @@ impl OperationRun {
                 let chain = ErrorChain(&error).to_string();
                 match due {
                     Some(_) => {
-                        warn!(step = step.name, attempt, error = %chain, "step failed, will retry");
+                        warn!(step = step.name, attempt, error = %chain, direction = %self.direction, "step failed, will retry");
                     }
                     None => {
-                        tracing::error!(step = step.name, attempt, error = %chain, "step was refused");
+                        tracing::error!(step = step.name, attempt, error = %chain, direction = %self.direction, "step was refused");
                     }
                 }
-                let standing = due.map_or(Standing::Refused, |due| Standing::Due(Some(due)));
-                progress.standing.insert(step.name, standing);
-                let operator = !matches!(error.kind, FailureKind::Transient { .. });
-                progress
-                    .failures
-                    .insert(step.name, (operator, chain.clone()));
-                planes.push(PlaneChange {
-                    plane: step.plane,
-                    state: if operator {
-                        PlaneState::Failed
-                    } else {
-                        PlaneState::Working
+                let place = due.map_or(Place::Refused, |due| Place::Due(Some(due)));
+                progress.places.insert(step.name, place);
+                let person = !matches!(error.kind, FailureKind::Transient { .. });
+                progress.failures.insert(step.name, (person, chain.clone()));
+                if self.proves(step.plane) {
+                    planes.push(PlaneChange {
+                        plane: step.plane,
+                        state: match error.kind {
+                            FailureKind::Transient { .. } => PlaneState::Working,
+                            FailureKind::Held => PlaneState::Pending,
+                            FailureKind::Rejected | FailureKind::Misconfigured => {
+                                PlaneState::Failed
+                            }
+                        },
+                        reason: Some(format!("`{}`: {chain}", step.name)),
+                        next_attempt_at: due,
+                    });
+                }
+                lines.push(match self.direction {
+                    Direction::Apply => StepLog::Failed {
+                        step: step.name,
+                        attempt,
+                        duration_ms,
+                        error: chain,
+                        next_attempt_at: due,
                     },
-                    reason: Some(format!("`{}`: {chain}", step.name)),
-                    next_attempt_at: due,
-                });
-                lines.push(StepLog::Failed {
-                    step: step.name,
-                    attempt,
-                    duration_ms,
-                    error: chain,
-                    next_attempt_at: due,
+                    Direction::Undo => StepLog::UndoFailed {
+                        step: step.name,
+                        attempt,
+                        duration_ms,
+                        error: chain,
+                        next_attempt_at: due,
+                    },
                 });
             }
         }
+    }
+}
+
+/// How a plane was seen to be when it is as the standing wants it.
+pub(crate) fn resting_state(standing: Standing, plane: Plane) -> PlaneState {
+    match (standing, plane) {
+        (Standing::Provisioned | Standing::Serving, _) => PlaneState::Ready,
+        (Standing::Suspended | Standing::Expired, Plane::Site | Plane::Mail) => {
+            PlaneState::Suspended
+        }
+        (Standing::Suspended | Standing::Expired, Plane::Dns | Plane::Tls) => PlaneState::Ready,
+        (Standing::Released | Standing::Abandoned | Standing::Purged, _) => PlaneState::Removed,
     }
 }
 

@@ -7,15 +7,11 @@ use std::sync::Arc;
 use hiendien_domain::name::{DomainName, MailAddress};
 use hiendien_engine::ports::PortError;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::probe::{Failure, greet, read_roots, within};
-
-/// Longest reply line that is read, octets; RFC 5321, 4.5.3.1.5 allows 512.
-const LINE_MAX: u64 = 2048;
-const REPLY_LINES_MAX: usize = 64;
+use crate::dialogue::Dialogue;
+use crate::probe::{greet, read_roots, within};
 
 /// Asks the exchanger whether it would take mail from `from` to `to`, over STARTTLS with a
 /// certificate that verifies for `host`; hands nothing in. Returns its banner.
@@ -28,20 +24,20 @@ pub async fn check_exchanger(
 ) -> Result<String, PortError> {
     let roots = read_roots(roots).await?;
     within("asking the mail exchanger", async {
-        let mut plain = Dialogue(BufReader::new(TcpStream::connect(server).await?));
+        let mut plain = Dialogue::over(TcpStream::connect(server).await?);
         let banner = plain.ask("").await?;
         let offers = plain.ask("EHLO doctor.invalid").await?;
-        if !offers
-            .lines()
-            .any(|line| line[4..].eq_ignore_ascii_case("STARTTLS"))
-        {
+        if !offers.lines().any(|line| {
+            line.get(4..)
+                .is_some_and(|word| word.eq_ignore_ascii_case("STARTTLS"))
+        }) {
             return Err("it does not offer STARTTLS".into());
         }
         plain.ask("STARTTLS").await?;
         let connector = TlsConnector::from(Arc::clone(&roots.config));
         let name = ServerName::try_from(host.to_string())?;
         let stream = connector.connect(name, plain.0.into_inner()).await?;
-        let mut secure = Dialogue(BufReader::new(stream));
+        let mut secure = Dialogue::over(stream);
         secure.ask("EHLO doctor.invalid").await?;
         secure.ask(&format!("MAIL FROM:<{from}>")).await?;
         secure.ask(&format!("RCPT TO:<{to}>")).await?;
@@ -62,35 +58,4 @@ pub async fn check_imap(
         greet(server, host, &roots).await.map(drop)
     })
     .await
-}
-
-struct Dialogue<S>(BufReader<S>);
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Dialogue<S> {
-    /// Sends a command, unless empty, and returns the whole positive reply.
-    async fn ask(&mut self, command: &str) -> Result<String, Failure> {
-        use tokio::io::AsyncReadExt as _;
-        if !command.is_empty() {
-            self.0
-                .write_all(format!("{command}\r\n").as_bytes())
-                .await?;
-            self.0.flush().await?;
-        }
-        let mut reply = String::new();
-        for _ in 0..REPLY_LINES_MAX {
-            let mut line = String::new();
-            (&mut self.0).take(LINE_MAX).read_line(&mut line).await?;
-            let told = line.trim_end();
-            if !told.is_ascii() || told.len() < 4 || !told.starts_with('2') {
-                return Err(format!("it answered `{told}` to `{command}`").into());
-            }
-            reply.push_str(told);
-            reply.push('\n');
-            // A hyphen after the code tells that more lines follow (RFC 5321, 4.2.1).
-            if told.as_bytes()[3] != b'-' {
-                return Ok(reply);
-            }
-        }
-        Err(format!("its answer to `{command}` does not end").into())
-    }
 }

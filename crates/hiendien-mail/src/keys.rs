@@ -121,6 +121,41 @@ pub(crate) fn point(
     }
 }
 
+/// Makes the signer sign for the name no more, at once, where the name's keys are the presence's. One
+/// that is gone, or another presence's by now, is no error.
+pub(crate) fn unpoint(directory: &Path, presence: PresenceId, name: &str) -> io::Result<()> {
+    let place = directory.join("names").join(name);
+    let text = match fs::read_to_string(&place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        read => read?,
+    };
+    let own = format!(" {presence}.");
+    if text.lines().skip(1).any(|line| !line.contains(&own)) {
+        return Ok(());
+    }
+    remove_file(&place)
+}
+
+/// Erases all keys of the presence, also those that no row tells of. None there is no error.
+pub(crate) fn remove(directory: &Path, presence: PresenceId) -> io::Result<()> {
+    let own = format!("{presence}.");
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with(&own)) {
+            remove_file(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_file(place: &Path) -> io::Result<()> {
+    match fs::remove_file(place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// Makes the file with this text, or returns the text of the one that is there.
 fn create_or_read(place: &Path, text: &Secret) -> io::Result<String> {
     match fs::read_to_string(place) {
@@ -190,5 +225,30 @@ mod tests {
             "v=DKIM1; k=ed25519; p=".len() + 44
         );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn removing_takes_away_what_is_the_presences_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path();
+        fs::create_dir(place.join("names")).unwrap();
+        let (former, next) = (PresenceId::new(), PresenceId::new());
+        let name: DomainName = "quan-pho-mau.biz.vn".parse().unwrap();
+        let pair = KeyPairs::make().unwrap();
+        let old = keep(place, former, "2611", &pair).unwrap();
+        let new = keep(place, next, "2611", &pair).unwrap();
+        point(place, &name, 1, &new).unwrap();
+
+        unpoint(place, former, name.as_str()).unwrap();
+        assert!(place.join("names").join(name.as_str()).exists());
+        for _ in 0..2 {
+            remove(place, former).unwrap();
+            assert!(old.iter().all(|key| !place.join(&key.file).exists()));
+            assert!(new.iter().all(|key| place.join(&key.file).exists()));
+        }
+        for _ in 0..2 {
+            unpoint(place, next, name.as_str()).unwrap();
+            assert!(!place.join("names").join(name.as_str()).exists());
+        }
     }
 }

@@ -1,12 +1,18 @@
-//! Proves that mail comes in and goes out, as an outsider and as the owner would see it: over the
-//! wire, with a credential that opens the mailbox for a moment. Both ways are tried at once.
+//! Proves that mail comes in and goes out, or does not, as an outsider and as the owner would see it: over
+//! the wire, with a credential that opens the mailbox for a moment. Both ways are tried at once.
+//!
+//! A refusal proves something only where a server said it of the credential or of the address. No connection,
+//! no answer, "try later" and a credential that has run out prove nothing.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_imap::{Client, Session};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::TryStreamExt as _;
 use hiendien_domain::name::{DomainName, MailAddress};
 use hiendien_domain::secret::Secret;
@@ -28,11 +34,17 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use uuid::Uuid;
 
+use crate::dialogue::{Dialogue, Reply};
 use crate::mailboxes::{ProbeCredential, SqliteMailboxes};
 use crate::tls::{self, Roots};
 
 /// Bound of one SMTP or IMAP exchange.
 const EXCHANGE: Duration = Duration::from_secs(10);
+/// Bound of a sign-in that is to be refused: servers answer late, and later each time, to whoever guesses.
+const REFUSAL: Duration = Duration::from_secs(30);
+const SIGNING_IN: &str = "signing in to the mailbox over IMAP";
+/// What the probe calls itself (RFC 2606).
+const HELLO: &str = "probe.invalid";
 /// Bound of one question to a name server.
 const QUESTION: Duration = Duration::from_secs(2);
 /// How long a probe's credential opens a mailbox.
@@ -48,6 +60,8 @@ pub struct MailProbeSettings {
     /// Name and address of the exchanger that mail from outside is handed to, on port 25.
     pub exchanger_host: DomainName,
     pub exchanger: IpAddr,
+    /// Every address of every exchanger, asked whether mail is refused.
+    pub exchangers: Vec<IpAddr>,
     pub imap_host: DomainName,
     pub smtp_host: DomainName,
     /// Address behind both hosts; ports 993 and 465.
@@ -100,13 +114,26 @@ pub(crate) async fn within<T>(
     stage: &'static str,
     exchange: impl Future<Output = Result<T, Failure>> + Send,
 ) -> Result<T, PortError> {
-    match tokio::time::timeout(EXCHANGE, exchange).await {
+    bounded(EXCHANGE, stage, exchange).await
+}
+
+async fn bounded<T>(
+    limit: Duration,
+    stage: &'static str,
+    exchange: impl Future<Output = Result<T, Failure>> + Send,
+) -> Result<T, PortError> {
+    match tokio::time::timeout(limit, exchange).await {
         Ok(result) => result.map_err(at(stage)),
-        Err(_) => Err(at(stage)(format!(
-            "no answer within {} s",
-            EXCHANGE.as_secs()
-        ))),
+        Err(_) => Err(at(stage)(format!("no answer within {} s", limit.as_secs()))),
     }
+}
+
+/// What came of a sign-in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum SignIn {
+    Opened,
+    /// The server refuses the credential, for good.
+    Refused,
 }
 
 pub(crate) async fn read_roots(file: &std::path::Path) -> Result<Roots, PortError> {
@@ -168,6 +195,162 @@ impl MailProbe {
         })
     }
 
+    /// Proves what `Probes::mail_served` promises: the exchanger takes mail, and the mailbox opens.
+    pub async fn prove_served(
+        &self,
+        address: &MailAddress,
+        now: Timestamp,
+    ) -> Result<(), PortError> {
+        let roots = read_roots(&self.settings.roots).await?;
+        let credential = self.mailboxes.open_probe(address, now + CREDENTIAL).await?;
+        let questions = async {
+            tokio::try_join!(
+                self.recipient(self.settings.exchanger, address),
+                self.sign_in(&credential, &roots)
+            )
+        };
+        let answers = questions.await;
+        let closed = self.mailboxes.close_probe(&credential).await;
+        let (taken, signed_in) = answers?;
+        closed?;
+        self.taken(&taken)?;
+        match signed_in {
+            SignIn::Opened => Ok(()),
+            SignIn::Refused => Err(at(SIGNING_IN)("the server refuses a good credential")),
+        }
+    }
+
+    /// Proves what `Probes::mail_stopped` promises: mail still comes in, and nobody signs in.
+    pub async fn prove_stopped(
+        &self,
+        address: &MailAddress,
+        now: Timestamp,
+    ) -> Result<(), PortError> {
+        let question = Box::pin(self.recipient(self.settings.exchanger, address));
+        let taken = tokio::try_join!(question, Box::pin(self.prove_closed(address, now)));
+        let (taken, ()) = taken?;
+        self.taken(&taken)
+    }
+
+    /// Proves what `Probes::mail_absent` promises: no exchanger takes mail, and nobody signs in.
+    pub async fn prove_absent(
+        &self,
+        address: &MailAddress,
+        now: Timestamp,
+    ) -> Result<(), PortError> {
+        let everywhere = self.settings.exchangers.iter();
+        let questions = everywhere.map(|exchanger| async move {
+            let reply = self.recipient(*exchanger, address).await?;
+            if reply.is_permanent() {
+                return Ok(());
+            }
+            let told = format!("`{exchanger}` answers `{}`", reply.0);
+            Err(at("seeing that mail is refused for good")(told))
+        });
+        let refused = futures_util::future::try_join_all(questions);
+        tokio::try_join!(refused, Box::pin(self.prove_closed(address, now))).map(drop)
+    }
+
+    fn taken(&self, reply: &Reply) -> Result<(), PortError> {
+        if reply.is_positive() {
+            return Ok(());
+        }
+        let told = format!("`{}` answers `{}`", self.settings.exchanger, reply.0);
+        Err(at("seeing that mail is taken in")(told))
+    }
+
+    /// A credential that is good in all but what the mailbox may do is refused at IMAP and at submission.
+    async fn prove_closed(&self, address: &MailAddress, now: Timestamp) -> Result<(), PortError> {
+        let stage = "seeing that nobody signs in";
+        let roots = read_roots(&self.settings.roots).await?;
+        let credential = self.mailboxes.open_probe(address, now + CREDENTIAL).await?;
+        let questions = async {
+            let both = tokio::try_join!(
+                self.sign_in(&credential, &roots),
+                self.sign_in_to_send(&credential, &roots)
+            );
+            // One that has run out meanwhile, by the clock the servers go by, would be refused in any case.
+            let good = self.mailboxes.probe_is_good(&credential).await?;
+            Ok::<_, PortError>((both?, good))
+        };
+        let answers = questions.await;
+        let closed = self.mailboxes.close_probe(&credential).await;
+        let ((imap, submission), good) = answers?;
+        closed?;
+        if imap == SignIn::Opened {
+            return Err(at(stage)("IMAP opens the mailbox"));
+        }
+        if submission == SignIn::Opened {
+            return Err(at(stage)("submission opens for the mailbox"));
+        }
+        if !good {
+            return Err(at(stage)("the probe's credential had run out"));
+        }
+        Ok(())
+    }
+
+    /// What an exchanger says to mail for the address, of which none is handed in.
+    async fn recipient(
+        &self,
+        exchanger: IpAddr,
+        address: &MailAddress,
+    ) -> Result<Reply, PortError> {
+        within("asking the mail exchanger about a recipient", async {
+            let stream = TcpStream::connect(SocketAddr::new(exchanger, 25)).await?;
+            let from = &self.settings.outside.address;
+            Dialogue::over(stream).recipient(HELLO, from, address).await
+        })
+        .await
+    }
+
+    async fn sign_in(
+        &self,
+        credential: &ProbeCredential,
+        roots: &Roots,
+    ) -> Result<SignIn, PortError> {
+        let server = SocketAddr::new(self.settings.mail, 993);
+        let exchange = async {
+            let client = greet(server, &self.settings.imap_host, roots).await?;
+            let password = credential.password.expose();
+            match client.login(&credential.login, password).await {
+                Ok(mut session) => {
+                    session.logout().await?;
+                    Ok(SignIn::Opened)
+                }
+                Err((error, _)) if is_refusal(&error) => Ok(SignIn::Refused),
+                Err((error, _)) => Err(error.into()),
+            }
+        };
+        bounded(REFUSAL, SIGNING_IN, exchange).await
+    }
+
+    async fn sign_in_to_send(
+        &self,
+        credential: &ProbeCredential,
+        roots: &Roots,
+    ) -> Result<SignIn, PortError> {
+        let server = SocketAddr::new(self.settings.mail, 465);
+        let exchange = async {
+            let stream = TcpStream::connect(server).await?;
+            let name = ServerName::try_from(self.settings.smtp_host.to_string())?;
+            let connector = TlsConnector::from(Arc::clone(&roots.config));
+            let mut submission = Dialogue::over(connector.connect(name, stream).await?);
+            submission.ask("").await?;
+            submission.ask(&format!("EHLO {HELLO}")).await?;
+            let (login, password) = (&credential.login, credential.password.expose());
+            let plain = STANDARD.encode(format!("\0{login}\0{password}"));
+            let reply = submission.reply(&format!("AUTH PLAIN {plain}")).await?;
+            match reply.code() {
+                "235" => Ok(SignIn::Opened),
+                // The credential is invalid (RFC 4954, 6); all else says nothing of it. Postfix says so too when
+                // Dovecot could not tell, therefore IMAP, where Dovecot owns up to that, is asked beside it.
+                "535" => Ok(SignIn::Refused),
+                _ => Err(format!("it answered `{}`", reply.0).into()),
+            }
+        };
+        bounded(REFUSAL, "signing in to submission", exchange).await
+    }
+
     /// From outside in, read over IMAP.
     async fn receive(
         &self,
@@ -187,7 +370,7 @@ impl MailProbe {
                 Ok(transport.send(letter.message).await.map(|_| ())?)
             }),
             within(
-                "signing in to the mailbox over IMAP",
+                SIGNING_IN,
                 Inbox::open(
                     server,
                     &self.settings.imap_host,
@@ -320,6 +503,12 @@ impl MailProbe {
     }
 }
 
+/// The server says of the credential itself that it is not good (RFC 5530), and not that it could not tell.
+fn is_refusal(error: &async_imap::error::Error) -> bool {
+    // async-imap tells the response code only as it prints it.
+    matches!(error, async_imap::error::Error::No(told) if told.contains("[AUTHENTICATIONFAILED]"))
+}
+
 /// A message that is recognised by its token.
 struct ProbeLetter {
     token: String,
@@ -410,7 +599,7 @@ pub(crate) async fn greet(
     let stream = TcpStream::connect(server).await?;
     stream.set_nodelay(true)?;
     let name = ServerName::try_from(name.to_string())?;
-    let connector = TlsConnector::from(std::sync::Arc::clone(&roots.config));
+    let connector = TlsConnector::from(Arc::clone(&roots.config));
     let mut client = Client::new(connector.connect(name, stream).await?);
     client
         .read_response()

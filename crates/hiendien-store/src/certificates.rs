@@ -7,6 +7,7 @@ use hiendien_engine::ports::{Certificate, CertificateOrder, CertificateVault, Po
 
 use crate::Store;
 use crate::error::StoreError;
+use crate::lifecycle::{made_unless_given_up, may_make};
 use crate::row::{IntoPort, from_json, moment, to_json};
 use crate::seal::Seal;
 use crate::serving::bump_version;
@@ -175,6 +176,7 @@ impl CertificateVault for Store {
         certificate: &Certificate,
     ) -> Result<(), PortError> {
         let action = "storing the certificate";
+        let id = presence;
         let presence = presence.to_string();
         let place = certificate_place(&presence, &certificate.serial);
         let sealed = self
@@ -183,6 +185,9 @@ impl CertificateVault for Store {
             .port(action)?;
         let certificate = certificate.clone();
         let put = move |connection: &Connection<'_>| {
+            if !may_make(connection, id)? {
+                return Ok(false);
+            }
             connection.execute(
                 "INSERT INTO certificate
                      (presence_id, serial, names, chain_pem, key_pem, not_before, not_after)
@@ -214,8 +219,53 @@ impl CertificateVault for Store {
                 "DELETE FROM certificate_order WHERE presence_id = ?1",
                 params![&presence],
             )?;
-            bump_version(connection)
+            bump_version(connection)?;
+            Ok(true)
         };
-        self.database.write(put).await.port(action)
+        let made = self.database.write(put).await.port(action)?;
+        made_unless_given_up(made, action)
+    }
+
+    async fn certificates(&self, presence: PresenceId) -> Result<Vec<Certificate>, PortError> {
+        let seal = self.seal.clone();
+        let read = move |connection: &Connection<'_>| {
+            connection.query(
+                "SELECT presence_id, serial, names, chain_pem, key_pem, not_before, not_after
+                 FROM certificate WHERE presence_id = ?1 ORDER BY id DESC",
+                params![&presence.to_string()],
+                |row| certificate(&seal, row),
+            )
+        };
+        self.database
+            .read(read)
+            .await
+            .port("reading the certificates")
+    }
+
+    async fn remove_certificates(&self, presence: PresenceId) -> Result<(), PortError> {
+        let presence = presence.to_string();
+        let remove = move |connection: &Connection<'_>| {
+            connection.execute(
+                "DELETE FROM certificate_host WHERE certificate_id IN
+                     (SELECT id FROM certificate WHERE presence_id = ?1)",
+                params![&presence],
+            )?;
+            let removed = connection.execute(
+                "DELETE FROM certificate WHERE presence_id = ?1",
+                params![&presence],
+            )?;
+            connection.execute(
+                "DELETE FROM certificate_order WHERE presence_id = ?1",
+                params![&presence],
+            )?;
+            match removed {
+                0 => Ok(()),
+                _ => bump_version(connection),
+            }
+        };
+        self.database
+            .write(remove)
+            .await
+            .port("erasing certificates")
     }
 }

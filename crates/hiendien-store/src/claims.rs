@@ -1,15 +1,14 @@
 //! Takes claims in.
 
 use async_trait::async_trait;
-use hiendien_domain::lifecycle::{
-    OperationState, Plane, PlaneState, PresenceState, StepState, Verb,
-};
+use hiendien_domain::lifecycle::{Plane, PlaneState, PresenceState, Standing, Verb};
 use hiendien_engine::store::{AcceptError, Accepted, Intake, NewClaim};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::Store;
 use crate::error::StoreError;
+use crate::lifecycle::{NewRow, add_operation};
 use crate::row::{add_event, text, to_json};
 use crate::sql::{Connection, params};
 
@@ -76,9 +75,9 @@ fn accept(
         ],
     )?;
     connection.execute(
-        "INSERT INTO presence (id, claim_id, registrar, reference, name, subject_key, state, plan,
-             created_at, operation_id)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO presence (id, claim_id, registrar, reference, name, held_name, subject_key, standing,
+             state, plan, created_at, operation_id, term_ends_at, dossier_due_at, held_for, care_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         params![
             &presence,
             &claim_id,
@@ -86,10 +85,15 @@ fn accept(
             &claim.reference,
             name.as_str(),
             subject,
+            Standing::Provisioned.word(),
             PresenceState::Accepted.word(),
             &to_json("presence.plan", &claim.plan)?,
             at,
             &operation,
+            claim.life.term_ends_at.map(Timestamp::as_millisecond),
+            claim.life.dossier_due_at.map(Timestamp::as_millisecond),
+            claim.life.held_for.as_deref(),
+            claim.care_at.as_millisecond(),
         ],
     )?;
     for plane in Plane::ALL {
@@ -98,23 +102,16 @@ fn accept(
             params![&presence, plane.word(), PlaneState::Pending.word(), at],
         )?;
     }
-    connection.execute(
-        "INSERT INTO operation (id, presence_id, verb, state, created_at, due_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
-        params![
-            &operation,
-            &presence,
-            Verb::Provision.word(),
-            OperationState::Queued.word(),
-            at,
-        ],
-    )?;
-    for (position, step) in (0i64..).zip(&claim.steps) {
-        connection.execute(
-            "INSERT INTO step (operation_id, name, position, state) VALUES (?1, ?2, ?3, ?4)",
-            params![&operation, *step, position, StepState::Pending.word()],
-        )?;
-    }
+    let new = NewRow {
+        operation: &operation,
+        presence: &presence,
+        verb: Verb::Provision,
+        input: "null",
+        prior: None,
+        asked_by: &claim.registrar,
+        steps: &claim.steps,
+    };
+    add_operation(connection, &new, now)?;
     let detail =
         json!({ "name": name, "registrar": claim.registrar, "reference": claim.reference });
     add_event(
@@ -173,7 +170,7 @@ fn refusal(
 ) -> Result<Option<AcceptError>, StoreError> {
     let name = &claim.plan.name;
     let taken = connection.query_first(
-        "SELECT id FROM presence WHERE name = ?1",
+        "SELECT id FROM presence WHERE held_name = ?1",
         params![name.as_str()],
         |_| Ok(AcceptError::NameTaken { name: name.clone() }),
     )?;

@@ -7,7 +7,7 @@ use hiendien_domain::ids::{ClaimId, OperationId, PresenceId};
 use hiendien_domain::name::DomainName;
 use hiendien_engine::operation::{Event, Operation, StepRecord};
 use hiendien_engine::ports::PortError;
-use hiendien_engine::presence::{PlaneStatus, Presence};
+use hiendien_engine::presence::{Life, PlaneStatus, Presence};
 use hiendien_engine::store::Directory;
 use tokio::sync::watch;
 
@@ -17,8 +17,9 @@ use crate::row::{IntoPort, from_json, moment, optional_moment, optional_text, te
 use crate::sql::{Connection, Row, params};
 
 const PRESENCE: &str =
-    "SELECT id, claim_id, registrar, reference, state, plan, created_at, live_at,
-         operation_id, revision FROM presence";
+    "SELECT id, claim_id, registrar, reference, standing, state, plan, created_at, live_at,
+    operation_id, revision, term_ends_at, ended_at, dossier_due_at, held_for, touched_at, reminded,
+    care_at FROM presence";
 
 const PLANE: &str =
     "SELECT presence_id, plane, plane.state, reason, since, next_attempt_at FROM plane";
@@ -30,6 +31,7 @@ fn presence(row: &Row<'_>) -> Result<Presence, StoreError> {
         claim: text(row, "claim_id")?,
         registrar: row.get("registrar")?,
         reference: row.get("reference")?,
+        standing: text(row, "standing")?,
         state: text(row, "state")?,
         created_at: moment(row, "created_at")?,
         live_at: optional_moment(row, "live_at")?,
@@ -37,6 +39,15 @@ fn presence(row: &Row<'_>) -> Result<Presence, StoreError> {
         revision: optional_text(row, "revision")?,
         planes: Vec::new(),
         operation: text(row, "operation_id")?,
+        life: Life {
+            term_ends_at: optional_moment(row, "term_ends_at")?,
+            ended_at: optional_moment(row, "ended_at")?,
+            dossier_due_at: optional_moment(row, "dossier_due_at")?,
+            held_for: row.get("held_for")?,
+            touched_at: optional_moment(row, "touched_at")?,
+            reminded: row.get("reminded")?,
+            care_at: optional_moment(row, "care_at")?,
+        },
     })
 }
 
@@ -148,11 +159,19 @@ pub(crate) fn read_operation(
         },
     )?;
     connection.query_first(
-        "SELECT id, presence_id, verb, state, created_at, ended_at, due_at, reason FROM operation
-         WHERE id = ?1",
+        "SELECT id, presence_id, verb, state, direction, input, prior, asked_by, created_at, ended_at,
+             due_at, reason
+         FROM operation WHERE id = ?1",
         params![&id.to_string()],
         |row| {
+            let prior = row.optional_str("prior")?;
             Ok(Operation {
+                direction: text(row, "direction")?,
+                input: from_json("operation.input", row.str("input")?)?,
+                before: prior
+                    .map(|json| from_json("operation.prior", json))
+                    .transpose()?,
+                asked_by: row.get("asked_by")?,
                 id: text(row, "id")?,
                 presence: text(row, "presence_id")?,
                 verb: text(row, "verb")?,
@@ -181,8 +200,19 @@ impl Directory for Store {
 
     async fn presence_by_name(&self, name: &DomainName) -> Result<Option<Presence>, PortError> {
         let name = name.clone();
-        let read =
-            move |connection: &Connection<'_>| read_presence(connection, "name", name.as_str());
+        // Whoever holds it; where no one does, who held it last.
+        let read = move |connection: &Connection<'_>| {
+            let holder = read_presence(connection, "held_name", name.as_str())?;
+            if holder.is_some() {
+                return Ok(holder);
+            }
+            let last: Option<String> = connection.query_first(
+                "SELECT id FROM presence WHERE name = ?1 ORDER BY id DESC LIMIT 1",
+                params![name.as_str()],
+                |row| row.get("id"),
+            )?;
+            last.map_or(Ok(None), |id| read_presence(connection, "id", &id))
+        };
         self.database.read(read).await.port("reading a presence")
     }
 
@@ -209,6 +239,42 @@ impl Directory for Store {
             read_presences(connection, registrar.as_deref(), &after, most)
         };
         self.database.read(read).await.port("listing presences")
+    }
+
+    async fn needing_attention(
+        &self,
+        registrar: Option<&str>,
+        after: Option<PresenceId>,
+        most: usize,
+    ) -> Result<Vec<Presence>, PortError> {
+        let registrar = registrar.map(str::to_owned);
+        let after = after.map(|id| id.to_string()).unwrap_or_default();
+        let read = move |connection: &Connection<'_>| {
+            // The state stands in the text: its index holds no other.
+            let ids: Vec<String> = match &registrar {
+                Some(registrar) => connection.query(
+                    "SELECT id FROM presence WHERE state = 'needs_attention' AND id > ?1 AND registrar = ?3
+                     ORDER BY id LIMIT ?2",
+                    params![&after, limit(most), registrar],
+                    |row| row.get("id"),
+                ),
+                None => connection.query(
+                    "SELECT id FROM presence WHERE state = 'needs_attention' AND id > ?1
+                     ORDER BY id LIMIT ?2",
+                    params![&after, limit(most)],
+                    |row| row.get("id"),
+                ),
+            }?;
+            let mut found = Vec::with_capacity(ids.len());
+            for id in ids {
+                found.extend(read_presence(connection, "id", &id)?);
+            }
+            Ok(found)
+        };
+        self.database
+            .read(read)
+            .await
+            .port("listing presences that need a person")
     }
 
     async fn operation(&self, id: OperationId) -> Result<Option<Operation>, PortError> {

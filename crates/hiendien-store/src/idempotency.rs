@@ -1,18 +1,22 @@
 //! Remembers the answers to POSTs by their `Idempotency-Key`.
 
 use async_trait::async_trait;
+use hiendien_domain::ids::OperationId;
 use hiendien_engine::ports::PortError;
 use hiendien_engine::store::{IdempotencyKeys, IdempotentReply};
 use jiff::Timestamp;
 
 use crate::Store;
-use crate::row::IntoPort;
+use crate::row::{IntoPort, optional_text};
 use crate::sql::{Connection, params};
 
 /// How long an answer is kept.
 const KEPT_MS: i64 = 7 * 24 * 3600 * 1000;
 /// A call that has not ended after this long was cut off by a crash; its key is free again.
 const IN_FLIGHT_MS_MAX: i64 = 60 * 1000;
+
+/// A kept key: fingerprint, status, body, the operation it has begun.
+type Held = (String, Option<u16>, Option<String>, Option<OperationId>);
 
 #[async_trait]
 impl IdempotencyKeys for Store {
@@ -29,11 +33,12 @@ impl IdempotencyKeys for Store {
         let begin = move |connection: &Connection<'_>| {
             connection.execute(
                 "DELETE FROM idempotency WHERE begun_at < ?1
-                     OR (caller = ?2 AND key = ?3 AND status IS NULL AND begun_at < ?4)",
+                     OR (caller = ?2 AND key = ?3 AND status IS NULL AND operation_id IS NULL
+                         AND begun_at < ?4)",
                 params![at - KEPT_MS, &caller, &key, at - IN_FLIGHT_MS_MAX],
             )?;
-            let held: Option<(String, Option<u16>, Option<String>)> = connection.query_first(
-                "SELECT fingerprint, status, body FROM idempotency
+            let held: Option<Held> = connection.query_first(
+                "SELECT fingerprint, status, body, operation_id FROM idempotency
                  WHERE caller = ?1 AND key = ?2 FOR UPDATE",
                 params![&caller, &key],
                 |row| {
@@ -41,6 +46,7 @@ impl IdempotencyKeys for Store {
                         row.get("fingerprint")?,
                         row.get("status")?,
                         row.get("body")?,
+                        optional_text(row, "operation_id")?,
                     ))
                 },
             )?;
@@ -53,8 +59,11 @@ impl IdempotencyKeys for Store {
                     )?;
                     IdempotentReply::Begun
                 }
-                Some((held, _, _)) if held != fingerprint => IdempotentReply::Mismatch,
-                Some((_, Some(status), Some(body))) => IdempotentReply::Finished { status, body },
+                Some((held, ..)) if held != fingerprint => IdempotentReply::Mismatch,
+                Some((_, Some(status), Some(body), _)) => {
+                    IdempotentReply::Finished { status, body }
+                }
+                Some((_, _, _, Some(operation))) => IdempotentReply::Made(operation),
                 Some(_) => IdempotentReply::InFlight,
             })
         };
@@ -89,7 +98,7 @@ impl IdempotencyKeys for Store {
         let (caller, key) = (caller.to_owned(), key.to_owned());
         let forget = move |connection: &Connection<'_>| {
             connection.execute(
-                "DELETE FROM idempotency WHERE caller = ?1 AND key = ?2",
+                "DELETE FROM idempotency WHERE caller = ?1 AND key = ?2 AND operation_id IS NULL",
                 params![&caller, &key],
             )?;
             Ok(())

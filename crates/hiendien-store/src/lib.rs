@@ -9,12 +9,14 @@
 //! adapter's, not this one.
 
 mod api_keys;
+pub mod backup;
 mod certificates;
 mod claims;
 mod database;
 mod directory;
 mod error;
 mod idempotency;
+mod lifecycle;
 mod links;
 mod migrations;
 mod operations;
@@ -23,6 +25,7 @@ mod row;
 mod seal;
 mod serving;
 mod sql;
+mod webhooks;
 mod zones;
 
 use std::fmt;

@@ -1,6 +1,7 @@
 //! One-time password links, kept by the hash of their token.
 
 use async_trait::async_trait;
+use hiendien_domain::ids::PresenceId;
 use hiendien_domain::secret::Secret;
 use hiendien_engine::ports::{PasswordLink, PasswordLinks, PortError};
 use jiff::Timestamp;
@@ -8,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Store;
 use crate::error::StoreError;
+use crate::lifecycle::{made_unless_given_up, may_make};
 use crate::row::{IntoPort, moment, text};
 use crate::sql::{Connection, Row, params};
 
@@ -33,6 +35,9 @@ impl PasswordLinks for Store {
         let token = Secret::new(token);
         let (link, token_hash) = (link.clone(), hash(&token));
         let put = move |connection: &Connection<'_>| {
+            if !may_make(connection, link.presence)? {
+                return Ok(false);
+            }
             let (presence, address) = (link.presence.to_string(), link.address.as_str());
             connection.execute(
                 "DELETE FROM password_link
@@ -44,13 +49,11 @@ impl PasswordLinks for Store {
                  VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
                 params![&token_hash, &presence, address, expires_at],
             )?;
-            Ok(())
+            Ok(true)
         };
-        self.database
-            .write(put)
-            .await
-            .port("storing a password link")?;
-        Ok(token)
+        let action = "storing a password link";
+        let made = self.database.write(put).await.port(action)?;
+        made_unless_given_up(made, action).map(|()| token)
     }
 
     async fn link(
@@ -92,5 +95,18 @@ impl PasswordLinks for Store {
             .write(take)
             .await
             .port("using a password link")
+    }
+
+    async fn remove_links(&self, presence: PresenceId) -> Result<(), PortError> {
+        self.database
+            .write(move |connection| {
+                connection.execute(
+                    "DELETE FROM password_link WHERE presence_id = ?1",
+                    params![&presence.to_string()],
+                )?;
+                Ok(())
+            })
+            .await
+            .port("ending password links")
     }
 }

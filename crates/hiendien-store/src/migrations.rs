@@ -13,7 +13,11 @@ use crate::error::StoreError;
 use crate::sql::postgres::{MIGRATION_LOCK, Server, Session, apart};
 use crate::sql::{self, params};
 
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_base/up.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_base/up.sql"),
+    include_str!("../migrations/0002_lifecycle/up.sql"),
+    include_str!("../migrations/0003_webhooks/up.sql"),
+];
 
 /// The schema this program works with.
 pub const SCHEMA_VERSION: i64 = {

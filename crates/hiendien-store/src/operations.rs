@@ -4,23 +4,24 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hiendien_domain::ids::OperationId;
-use hiendien_domain::lifecycle::{OperationState, PlaneState, PresenceState, StepState};
+use hiendien_domain::lifecycle::{OperationState, PlaneState, PresenceState, Standing, StepState};
 use hiendien_engine::operation::{Operation, PlaneChange, RunEnd, StepLog};
 use hiendien_engine::ports::PortError;
 use hiendien_engine::presence::Presence;
 use hiendien_engine::store::{Lease, LeaseError, OperationLog};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::Store;
 use crate::database::Place;
 use crate::directory::{read_operation, read_presence};
 use crate::error::StoreError;
-use crate::row::{IntoPort, add_event, no_detail, parse};
+use crate::lifecycle::{restore, retry};
+use crate::row::{IntoPort, add_event, no_detail, parse, text};
 use crate::sql::{Connection, params};
 
-fn millis(moment: Timestamp, plus: Duration) -> i64 {
+pub(crate) fn millis(moment: Timestamp, plus: Duration) -> i64 {
     let plus = i64::try_from(plus.as_millis()).unwrap_or(i64::MAX);
     moment.as_millisecond().saturating_add(plus)
 }
@@ -194,47 +195,144 @@ impl OperationLog for Store {
     }
 
     async fn retry(&self, operation: OperationId, now: Timestamp) -> Result<bool, PortError> {
-        let retry = move |connection: &Connection<'_>| {
-            let id = operation.to_string();
-            let changed: Option<String> = connection.query_first(
-                "UPDATE operation SET state = ?2, due_at = ?3, reason = NULL
-                 WHERE id = ?1 AND state IN (?4, ?5) RETURNING presence_id",
-                params![
-                    &id,
-                    OperationState::Queued.word(),
-                    now.as_millisecond(),
-                    OperationState::Stuck.word(),
-                    OperationState::Parked.word(),
-                ],
-                |row| row.get("presence_id"),
-            )?;
-            let Some(presence) = changed else {
-                return Ok(false);
-            };
-            connection.execute(
-                "UPDATE step SET next_attempt_at = NULL WHERE operation_id = ?1 AND state = ?2",
-                params![&id, StepState::Waiting.word()],
-            )?;
-            add_event(
-                connection,
-                now,
-                &presence,
-                Some(&id),
-                "operation.retried",
-                None,
-                &no_detail(),
-            )?;
-            connection.announce();
-            Ok(true)
-        };
         self.database
-            .write(retry)
+            .write(move |connection| retry(connection, &operation.to_string(), now))
             .await
             .port("making the operation due")
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.database.committed()
+    }
+}
+
+/// Writes one step's row; a step that came with a newer program than the operation is added.
+fn put_step(
+    connection: &Connection<'_>,
+    operation: &str,
+    line: &StepLog,
+    at: i64,
+) -> Result<(), StoreError> {
+    // Nearly always it is there, so that it is not looked for first.
+    if change_step(connection, operation, line, at)? == 0 {
+        connection.execute(
+            "INSERT INTO step (operation_id, name, position, state)
+             SELECT ?1, ?2, count(*), ?3 FROM step WHERE operation_id = ?1",
+            params![operation, line.step(), StepState::Pending.word()],
+        )?;
+        change_step(connection, operation, line, at)?;
+    }
+    Ok(())
+}
+
+/// Changes one step's row, and tells how many rows that was.
+fn change_step(
+    connection: &Connection<'_>,
+    operation: &str,
+    line: &StepLog,
+    at: i64,
+) -> Result<u64, StoreError> {
+    let step = line.step();
+    let begin = |state: StepState, attempt: u32| {
+        connection.execute(
+            "UPDATE step SET state = ?3, attempt = ?4, started_at = ?5, ended_at = NULL,
+                 next_attempt_at = NULL
+             WHERE operation_id = ?1 AND name = ?2",
+            params![operation, step, state.word(), attempt, at],
+        )
+    };
+    let fail = |state: StepState, error: &str, next_attempt_at: Option<Timestamp>| {
+        connection.execute(
+            "UPDATE step SET state = ?3, error = ?4, ended_at = ?5, next_attempt_at = ?6
+             WHERE operation_id = ?1 AND name = ?2",
+            params![
+                operation,
+                step,
+                state.word(),
+                error,
+                at,
+                next_attempt_at.map(Timestamp::as_millisecond),
+            ],
+        )
+    };
+    match line {
+        StepLog::Started { attempt, .. } => begin(StepState::Started, *attempt),
+        StepLog::UndoStarted { attempt, .. } => begin(StepState::Undoing, *attempt),
+        StepLog::Succeeded { output, .. } => connection.execute(
+            "UPDATE step SET state = ?3, output = ?4, error = NULL, ended_at = ?5
+             WHERE operation_id = ?1 AND name = ?2",
+            params![
+                operation,
+                step,
+                StepState::Succeeded.word(),
+                &output.to_string(),
+                at,
+            ],
+        ),
+        StepLog::Undone { .. } => connection.execute(
+            "UPDATE step SET state = ?3, error = NULL, ended_at = ?4
+             WHERE operation_id = ?1 AND name = ?2",
+            params![operation, step, StepState::Undone.word(), at],
+        ),
+        StepLog::Failed {
+            error,
+            next_attempt_at,
+            ..
+        } => fail(StepState::Waiting, error, *next_attempt_at),
+        StepLog::UndoFailed {
+            error,
+            next_attempt_at,
+            ..
+        } => fail(StepState::UndoWaiting, error, *next_attempt_at),
+    }
+}
+
+fn event_of(line: &StepLog) -> (&'static str, Value) {
+    match line {
+        StepLog::Started { attempt, .. } => ("step.started", json!({ "attempt": attempt })),
+        StepLog::UndoStarted { attempt, .. } => ("step.undoing", json!({ "attempt": attempt })),
+        StepLog::Succeeded {
+            attempt,
+            duration_ms,
+            ..
+        } => (
+            "step.succeeded",
+            json!({ "attempt": attempt, "duration_ms": duration_ms }),
+        ),
+        StepLog::Undone {
+            attempt,
+            duration_ms,
+            ..
+        } => (
+            "step.undone",
+            json!({ "attempt": attempt, "duration_ms": duration_ms }),
+        ),
+        StepLog::Failed {
+            attempt,
+            duration_ms,
+            error,
+            next_attempt_at,
+            ..
+        }
+        | StepLog::UndoFailed {
+            attempt,
+            duration_ms,
+            error,
+            next_attempt_at,
+            ..
+        } => {
+            let kind = match line {
+                StepLog::Failed { .. } => "step.failed",
+                _ => "step.undo_failed",
+            };
+            let detail = json!({
+                "attempt": attempt,
+                "duration_ms": duration_ms,
+                "error": error,
+                "next_attempt_at": next_attempt_at,
+            });
+            (kind, detail)
+        }
     }
 }
 
@@ -245,76 +343,17 @@ fn add_lines(
     lines: &[StepLog],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let at = now.as_millisecond();
     for line in lines {
-        let (step, kind, detail) = match line {
-            StepLog::Started { step, attempt } => {
-                connection.execute(
-                    "UPDATE step SET state = ?3, attempt = ?4, started_at = ?5, ended_at = NULL,
-                         next_attempt_at = NULL
-                     WHERE operation_id = ?1 AND name = ?2",
-                    params![operation, *step, StepState::Started.word(), *attempt, at],
-                )?;
-                (step, "step.started", json!({ "attempt": attempt }))
-            }
-            StepLog::Succeeded {
-                step,
-                attempt,
-                duration_ms,
-                output,
-            } => {
-                connection.execute(
-                    "UPDATE step SET state = ?3, output = ?4, error = NULL, ended_at = ?5
-                     WHERE operation_id = ?1 AND name = ?2",
-                    params![
-                        operation,
-                        *step,
-                        StepState::Succeeded.word(),
-                        &output.to_string(),
-                        at,
-                    ],
-                )?;
-                (
-                    step,
-                    "step.succeeded",
-                    json!({ "attempt": attempt, "duration_ms": duration_ms }),
-                )
-            }
-            StepLog::Failed {
-                step,
-                attempt,
-                duration_ms,
-                error,
-                next_attempt_at,
-            } => {
-                connection.execute(
-                    "UPDATE step SET state = ?3, error = ?4, ended_at = ?5, next_attempt_at = ?6
-                     WHERE operation_id = ?1 AND name = ?2",
-                    params![
-                        operation,
-                        *step,
-                        StepState::Waiting.word(),
-                        error,
-                        at,
-                        next_attempt_at.map(Timestamp::as_millisecond),
-                    ],
-                )?;
-                let detail = json!({
-                    "attempt": attempt,
-                    "duration_ms": duration_ms,
-                    "error": error,
-                    "next_attempt_at": next_attempt_at,
-                });
-                (step, "step.failed", detail)
-            }
-        };
+        put_step(connection, operation, line, now.as_millisecond())?;
+        let (kind, detail) = event_of(line);
+        let step = Some(line.step());
         add_event(
             connection,
             now,
             presence,
             Some(operation),
             kind,
-            Some(step),
+            step,
             &detail,
         )?;
     }
@@ -344,17 +383,18 @@ fn change_planes(
                 change.next_attempt_at.map(Timestamp::as_millisecond),
             ],
         )?;
-        if changed > 0 && change.state == PlaneState::Ready {
+        let kind = match change.state {
+            PlaneState::Ready => "plane.ready",
+            PlaneState::Suspended => "plane.suspended",
+            PlaneState::Removed => "plane.removed",
+            PlaneState::Pending
+            | PlaneState::Working
+            | PlaneState::Degraded
+            | PlaneState::Failed => continue,
+        };
+        if changed > 0 {
             let detail = json!({ "plane": change.plane });
-            add_event(
-                connection,
-                now,
-                presence,
-                None,
-                "plane.ready",
-                None,
-                &detail,
-            )?;
+            add_event(connection, now, presence, None, kind, None, &detail)?;
         }
     }
     Ok(())
@@ -368,44 +408,9 @@ fn end_run(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let at = now.as_millisecond();
-    let (state, due_at, ended_at, reason) = match end {
-        RunEnd::Succeeded => (OperationState::Succeeded, None, Some(at), None),
-        RunEnd::Parked { until, .. } => (
-            OperationState::Parked,
-            Some(until.as_millisecond()),
-            None,
-            None,
-        ),
-        RunEnd::Stuck { reason } => (OperationState::Stuck, None, None, Some(reason)),
-        RunEnd::Released => (OperationState::Queued, Some(at), None, None),
-    };
-    connection.execute(
-        "UPDATE operation
-         SET state = ?2, due_at = ?3, ended_at = ?4, reason = ?5, lease_owner = NULL
-         WHERE id = ?1",
-        params![operation, state.word(), due_at, ended_at, reason],
-    )?;
-    if let Some(presence_state) = end.presence_state() {
-        let live_at = (presence_state == PresenceState::Live).then_some(at);
-        let changed = connection.execute(
-            "UPDATE presence SET state = ?2, live_at = coalesce(live_at, ?3)
-             WHERE id = ?1 AND state <> ?2",
-            params![presence, presence_state.word(), live_at],
-        )?;
-        if changed > 0 && presence_state == PresenceState::NeedsAttention {
-            add_event(
-                connection,
-                now,
-                presence,
-                Some(operation),
-                "presence.needs_attention",
-                None,
-                &no_detail(),
-            )?;
-        }
-    }
     let (kind, detail) = match end {
         RunEnd::Succeeded => ("operation.succeeded", no_detail()),
+        RunEnd::Undone => ("operation.abandoned", no_detail()),
         RunEnd::Parked {
             until,
             needs_attention,
@@ -416,6 +421,45 @@ fn end_run(
         RunEnd::Stuck { reason } => ("operation.stuck", json!({ "error": reason })),
         RunEnd::Released => ("operation.released", no_detail()),
     };
+    let reached = match end {
+        RunEnd::Succeeded => Some(reach(connection, presence, now)?),
+        RunEnd::Undone => Some(restore(connection, operation, presence, now)?),
+        RunEnd::Stuck { .. }
+        | RunEnd::Parked {
+            needs_attention: true,
+            ..
+        } => set_state(connection, presence, PresenceState::NeedsAttention)?,
+        RunEnd::Parked { .. } => {
+            go_on(connection, presence)?;
+            None
+        }
+        RunEnd::Released => None,
+    };
+    let (state, due_at, ended_at, reason) = match end {
+        RunEnd::Succeeded => (OperationState::Succeeded, None, Some(at), None),
+        RunEnd::Undone => (OperationState::Abandoned, None, Some(at), None),
+        RunEnd::Parked { until, .. } => (
+            OperationState::Parked,
+            Some(until.as_millisecond()),
+            None,
+            None,
+        ),
+        RunEnd::Stuck { reason } => (OperationState::Stuck, None, None, Some(reason)),
+        RunEnd::Released => (OperationState::Queued, Some(at), None, None),
+    };
+    connection.execute(
+        "UPDATE operation SET state = ?2, due_at = ?3, ended_at = ?4, reason = ?5, lease_owner = NULL
+         WHERE id = ?1",
+        params![operation, state.word(), due_at, ended_at, reason],
+    )?;
+    if ended_at.is_some() {
+        // How it was before may name the former holder: it is not kept longer than it is needed.
+        connection.execute(
+            "UPDATE operation SET prior = NULL WHERE id = ?1",
+            params![operation],
+        )?;
+    }
+    // Whoever is told of it is told what the presence is now.
     add_event(
         connection,
         now,
@@ -425,17 +469,100 @@ fn end_run(
         None,
         &detail,
     )?;
-    if *end == RunEnd::Succeeded {
+    if let Some(state) = reached {
+        let kind = match state {
+            PresenceState::Live => "presence.live",
+            PresenceState::Suspended => "presence.suspended",
+            PresenceState::Expired => "presence.expired",
+            PresenceState::Released => "presence.released",
+            PresenceState::Abandoned => "presence.abandoned",
+            PresenceState::Purged => "presence.purged",
+            PresenceState::NeedsAttention
+            | PresenceState::Accepted
+            | PresenceState::Provisioning
+            | PresenceState::Releasing => "presence.needs_attention",
+        };
+        let operation = Some(operation);
         add_event(
             connection,
             now,
             presence,
-            Some(operation),
-            "presence.live",
+            operation,
+            kind,
             None,
             &no_detail(),
         )?;
     }
     connection.announce();
     Ok(())
+}
+
+/// Sets the roll-up state; `None` where it was so.
+fn set_state(
+    connection: &Connection<'_>,
+    presence: &str,
+    state: PresenceState,
+) -> Result<Option<PresenceState>, StoreError> {
+    let changed = connection.execute(
+        "UPDATE presence SET state = ?2 WHERE id = ?1 AND state <> ?2",
+        params![presence, state.word()],
+    )?;
+    Ok((changed > 0).then_some(state))
+}
+
+/// A presence that needed a person and waits for a server alone says what it is again.
+fn go_on(connection: &Connection<'_>, presence: &str) -> Result<(), StoreError> {
+    let standing: Standing = connection.query_one(
+        "SELECT standing FROM presence WHERE id = ?1",
+        params![presence],
+        |row| text(row, "standing"),
+    )?;
+    let state = match standing {
+        Standing::Provisioned => PresenceState::Provisioning,
+        Standing::Released => PresenceState::Releasing,
+        standing => standing.reached(),
+    };
+    connection.execute(
+        "UPDATE presence SET state = ?2 WHERE id = ?1 AND state IN (?3, ?4)",
+        params![
+            presence,
+            state.word(),
+            PresenceState::NeedsAttention.word(),
+            PresenceState::Accepted.word(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// The planes are what the standing wants. A name that was given up is free from now on.
+fn reach(
+    connection: &Connection<'_>,
+    presence: &str,
+    now: Timestamp,
+) -> Result<PresenceState, StoreError> {
+    let standing: Standing = connection.query_one(
+        "SELECT standing FROM presence WHERE id = ?1",
+        params![presence],
+        |row| text(row, "standing"),
+    )?;
+    // What was provisioned serves from now on.
+    let standing = match standing {
+        Standing::Provisioned => Standing::Serving,
+        standing => standing,
+    };
+    let state = standing.reached();
+    let at = now.as_millisecond();
+    let live_at = (state == PresenceState::Live).then_some(at);
+    connection.execute(
+        "UPDATE presence SET standing = ?2, state = ?3, live_at = coalesce(live_at, ?4), care_at = ?5
+         WHERE id = ?1",
+        params![presence, standing.word(), state.word(), live_at, at],
+    )?;
+    if !standing.holds_name() {
+        connection.execute(
+            "UPDATE presence SET held_name = NULL, subject_key = NULL WHERE id = ?1",
+            params![presence],
+        )?;
+    }
+    Ok(state)
 }

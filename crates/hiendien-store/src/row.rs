@@ -4,6 +4,7 @@ use std::error::Error;
 use std::str::FromStr;
 
 use hiendien_engine::ports::PortError;
+use hiendien_engine::webhooks::is_told;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::error::StoreError;
 use crate::sql::{Connection, Row, params};
+use crate::webhooks::{self, NewEvent};
 
 pub(crate) fn parse<T>(column: &'static str, text: &str) -> Result<T, StoreError>
 where
@@ -68,7 +70,7 @@ pub(crate) fn to_json<T: Serialize>(column: &'static str, value: &T) -> Result<S
     serde_json::to_string(value).map_err(|error| StoreError::corrupt(column, error))
 }
 
-/// Adds an event row.
+/// Adds an event row, and a delivery for each endpoint of the presence's registrar that wants to be told of it.
 pub(crate) fn add_event(
     connection: &Connection<'_>,
     now: Timestamp,
@@ -79,9 +81,9 @@ pub(crate) fn add_event(
     detail: &Value,
 ) -> Result<(), StoreError> {
     connection.before_event()?;
-    connection.execute(
+    let sequence = connection.query_one(
         "INSERT INTO event (at, presence_id, operation_id, kind, step, detail)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING sequence",
         params![
             now.as_millisecond(),
             presence,
@@ -90,7 +92,19 @@ pub(crate) fn add_event(
             step,
             &detail.to_string(),
         ],
+        |row| row.integer("sequence"),
     )?;
+    if is_told(kind) {
+        let event = NewEvent {
+            now,
+            sequence,
+            presence,
+            operation,
+            kind,
+            detail,
+        };
+        webhooks::tell(connection, &event)?;
+    }
     Ok(())
 }
 

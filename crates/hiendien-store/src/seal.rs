@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use uuid::Uuid;
 
 use crate::error::StoreError;
 
@@ -46,12 +47,24 @@ impl Seal {
             SystemRandom::new()
                 .fill(&mut key)
                 .map_err(|_| file("draw random bytes for")(std::io::ErrorKind::Other.into()))?;
+            // Whole or not there at all, and of several processes that start at once the first one's.
+            let new = path.with_extension(format!("new-{}", Uuid::new_v4().simple()));
             let mut options = fs::OpenOptions::new();
             options.write(true).create_new(true).mode(0o600);
-            let mut out = options.open(path).map_err(file("make the key file"))?;
-            out.write_all(&key)
+            let mut out = options.open(&new).map_err(file("make the key file"))?;
+            let put = out
+                .write_all(&key)
                 .and_then(|()| out.sync_all())
-                .map_err(file("write the key file"))?;
+                .and_then(|()| match fs::hard_link(&new, path) {
+                    Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+                    linked => linked,
+                })
+                .and_then(|()| match path.parent() {
+                    Some(directory) => fs::File::open(directory)?.sync_all(),
+                    None => Ok(()),
+                });
+            let removed = fs::remove_file(&new);
+            put.and(removed).map_err(file("write the key file"))?;
         }
         let key = fs::read(path).map_err(file("read the key file"))?;
         if key.len() != KEY_LEN {
@@ -108,6 +121,20 @@ impl Seal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_who_start_at_once_have_one_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        let tokens: Vec<String> = std::thread::scope(|scope| {
+            let start = || Seal::load_or_make(&path).unwrap().token("a");
+            let starting: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
+            let started = starting.into_iter();
+            started.map(|one| one.join().unwrap()).collect()
+        });
+        assert!(tokens.iter().all(|token| *token == tokens[0]));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn opens_only_at_its_own_place_and_unchanged() {

@@ -5,15 +5,16 @@ use hiendien_domain::ids::PresenceId;
 use hiendien_domain::name::DomainName;
 use hiendien_domain::records::service_names;
 use hiendien_domain::site::RevisionHash;
-use hiendien_engine::ports::{Certificate, HostRole, PortError, Serving, ServingSite};
+use hiendien_engine::ports::{Certificate, HostRole, PortError, Serving, ServingSite, SiteService};
 use hiendien_engine::store::Publications;
 use jiff::Timestamp;
 
 use crate::Store;
 use crate::certificates::certificate;
 use crate::error::StoreError;
+use crate::lifecycle::{made_unless_given_up, may_make};
 use crate::row::{IntoPort, optional_text, text};
-use crate::sql::{Connection, params};
+use crate::sql::{Connection, Row, params};
 
 /// The roles of a presence's service names, in the order of [`service_names`].
 const ROLES: [(&str, HostRole); 5] = [
@@ -44,8 +45,12 @@ impl Publications for Store {
         revision: &RevisionHash,
         now: Timestamp,
     ) -> Result<(), PortError> {
-        let (presence, apex, revision) = (presence.to_string(), apex.clone(), revision.clone());
+        let (apex, revision) = (apex.clone(), revision.clone());
         let publish = move |connection: &Connection<'_>| {
+            if !may_make(connection, presence)? {
+                return Ok(false);
+            }
+            let presence = presence.to_string();
             connection.execute(
                 "UPDATE presence SET revision = ?2, published_at = ?3
                  WHERE id = ?1 AND revision IS DISTINCT FROM ?2",
@@ -59,13 +64,66 @@ impl Publications for Store {
                     params![host.as_str(), &presence, apex.as_str(), role],
                 )?;
             }
-            bump_version(connection)
+            bump_version(connection)?;
+            Ok(true)
+        };
+        let action = "publishing a revision";
+        let made = self.database.write(publish).await.port(action)?;
+        made_unless_given_up(made, action)
+    }
+
+    async fn set_service(
+        &self,
+        presence: PresenceId,
+        service: SiteService,
+    ) -> Result<(), PortError> {
+        let presence = presence.to_string();
+        let set = move |connection: &Connection<'_>| {
+            let changed = connection.execute(
+                "UPDATE presence SET service = ?2 WHERE id = ?1 AND service <> ?2",
+                params![&presence, service.word()],
+            )?;
+            match changed {
+                0 => Ok(()),
+                _ => bump_version(connection),
+            }
         };
         self.database
-            .write(publish)
+            .write(set)
             .await
-            .port("publishing a revision")
+            .port("setting what the edge shows")
     }
+
+    async fn withdraw(&self, presence: PresenceId) -> Result<(), PortError> {
+        let presence = presence.to_string();
+        let withdraw = move |connection: &Connection<'_>| {
+            let changed = connection.execute(
+                "DELETE FROM route WHERE presence_id = ?1",
+                params![&presence],
+            )?;
+            match changed {
+                0 => Ok(()),
+                _ => bump_version(connection),
+            }
+        };
+        self.database
+            .write(withdraw)
+            .await
+            .port("withdrawing a site")
+    }
+}
+
+/// The words of a column `service`.
+fn service(row: &Row<'_>) -> Result<SiteService, StoreError> {
+    let word = row.str("service")?;
+    [
+        SiteService::Serving,
+        SiteService::Suspended,
+        SiteService::Expired,
+    ]
+    .into_iter()
+    .find(|service| service.word() == word)
+    .ok_or_else(|| StoreError::corrupt("presence.service", word.to_owned()))
 }
 
 #[async_trait]
@@ -74,7 +132,7 @@ impl Serving for Store {
         let host = host.clone();
         let read = move |connection: &Connection<'_>| {
             connection.query_first(
-                "SELECT route.presence_id, route.apex, route.role, presence.revision
+                "SELECT route.presence_id, route.apex, route.role, presence.revision, presence.service
                  FROM route JOIN presence ON presence.id = route.presence_id
                  WHERE route.host = ?1",
                 params![host.as_str()],
@@ -89,6 +147,7 @@ impl Serving for Store {
                         apex: text(row, "apex")?,
                         role: role.ok_or_else(|| StoreError::corrupt("route.role", word))?,
                         revision: optional_text(row, "revision")?,
+                        service: service(row)?,
                     })
                 },
             )

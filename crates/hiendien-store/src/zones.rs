@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::Store;
 use crate::error::StoreError;
+use crate::lifecycle::{GIVEN_UP, made_unless_given_up, may_make};
 use crate::row::{IntoPort, from_json, optional_text, text, to_json};
 use crate::sql::{Connection, params};
 
@@ -55,6 +56,9 @@ impl Zones for Store {
                     Ok((holder, row.get::<u32>("serial")?, held))
                 },
             )?;
+            if !may_make(connection, presence)? {
+                return Ok(Err(GIVEN_UP.to_owned()));
+            }
             if let Some((holder, serial, held)) = &held {
                 if *holder != presence {
                     return Ok(Err("it belongs to another presence".to_owned()));
@@ -90,6 +94,25 @@ impl Zones for Store {
         put.map_err(|refusal| PortError::rejected(action, refusal))
     }
 
+    async fn remove_zone(&self, presence: PresenceId, apex: &DomainName) -> Result<(), PortError> {
+        let action = format!("removing zone `{apex}`");
+        let apex = apex.clone();
+        let remove = move |connection: &Connection<'_>| {
+            let removed = connection.execute(
+                "DELETE FROM zone WHERE apex = ?1 AND presence_id = ?2",
+                params![apex.as_str(), &presence.to_string()],
+            )?;
+            if removed > 0 {
+                connection.execute(
+                    "DELETE FROM challenge WHERE apex = ?1",
+                    params![apex.as_str()],
+                )?;
+            }
+            Ok(())
+        };
+        self.database.write(remove).await.port(&action)
+    }
+
     async fn add_challenges(
         &self,
         apex: &DomainName,
@@ -98,6 +121,15 @@ impl Zones for Store {
         let action = format!("adding challenge records to zone `{apex}`");
         let (apex, values, now) = (apex.clone(), values.to_vec(), self.clock.now());
         let add = move |connection: &Connection<'_>| {
+            // Values without a zone would be nobody's.
+            let zone = connection.query_first(
+                "SELECT serial FROM zone WHERE apex = ?1 FOR UPDATE",
+                params![apex.as_str()],
+                |_| Ok(()),
+            )?;
+            if zone.is_none() {
+                return Ok(None);
+            }
             let mut added = 0;
             for (owner, value) in &values {
                 added += connection.execute(
@@ -117,6 +149,24 @@ impl Zones for Store {
         };
         let serial = self.database.write(add).await.port(&action)?;
         serial.ok_or_else(|| PortError::misconfigured(action, "there is no such zone"))
+    }
+
+    async fn clear_challenges(&self, apex: &DomainName) -> Result<(), PortError> {
+        let (apex, now) = (apex.clone(), self.clock.now());
+        let clear = move |connection: &Connection<'_>| {
+            let cleared = connection.execute(
+                "DELETE FROM challenge WHERE apex = ?1",
+                params![apex.as_str()],
+            )?;
+            if cleared > 0 {
+                bump(connection, apex.as_str(), now)?;
+            }
+            Ok(())
+        };
+        self.database
+            .write(clear)
+            .await
+            .port("clearing challenge records away")
     }
 
     async fn remove_challenges(
@@ -152,8 +202,12 @@ impl Delegations for Store {
         presence: PresenceId,
         delegation: &Delegation,
     ) -> Result<(), PortError> {
+        let action = format!("writing the delegation of `{}`", delegation.child);
         let delegation = delegation.clone();
         let put = move |connection: &Connection<'_>| {
+            if !may_make(connection, presence)? {
+                return Ok(false);
+            }
             connection.execute(
                 "INSERT INTO delegation (child, presence_id, name_servers) VALUES (?1, ?2, ?3)
                  ON CONFLICT (child) DO UPDATE
@@ -164,9 +218,27 @@ impl Delegations for Store {
                     &to_json("delegation.name_servers", &delegation.name_servers)?,
                 ],
             )?;
+            Ok(true)
+        };
+        let made = self.database.write(put).await.port(&action)?;
+        made_unless_given_up(made, action)
+    }
+
+    async fn remove_delegation(
+        &self,
+        presence: PresenceId,
+        child: &DomainName,
+    ) -> Result<(), PortError> {
+        let action = format!("removing the delegation of `{child}`");
+        let child = child.clone();
+        let remove = move |connection: &Connection<'_>| {
+            connection.execute(
+                "DELETE FROM delegation WHERE child = ?1 AND presence_id = ?2",
+                params![child.as_str(), &presence.to_string()],
+            )?;
             Ok(())
         };
-        self.database.write(put).await.port("writing a delegation")
+        self.database.write(remove).await.port(&action)
     }
 }
 

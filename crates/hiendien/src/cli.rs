@@ -20,7 +20,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::client::Client;
 use crate::config::Config;
-use crate::{doctor, serve, submit};
+use crate::presence::PresenceCommand;
+use crate::webhooks::WebhookCommand;
+use crate::{backup, doctor, migrate, presence, restore, serve, submit, webhooks, work};
 
 /// One-click website and e-mail provisioning for names under .vn
 #[derive(Debug, Parser)]
@@ -67,8 +69,23 @@ enum Command {
         #[arg(long)]
         log_json: bool,
     },
+    /// Runs operations, beside other processes, on a store that they share
+    Work {
+        /// Operations at once; without it as the configuration says
+        #[arg(long)]
+        slots: Option<usize>,
+        /// Log as JSON lines
+        #[arg(long)]
+        log_json: bool,
+    },
     /// Checks the configuration file and says what is wrong with it
     Check,
+    /// Brings the database to the schema of this program
+    Migrate,
+    /// Copies all that is kept while the service runs, or checks such a copy
+    Backup(backup::Options),
+    /// Puts a backup in the place of what is kept; the service must not run
+    Restore(restore::Options),
     #[command(subcommand)]
     Claim(ClaimCommand),
     /// Shows where a presence stands
@@ -86,12 +103,21 @@ enum Command {
         #[arg(long)]
         follow: bool,
     },
+    /// Lists what waits for a person, and what to do
+    Attention {
+        #[arg(long)]
+        json: bool,
+    },
     /// Asks DNS, TLS, HTTP, SMTP and IMAP from outside and says what to do
     Doctor { name: String },
+    #[command(subcommand)]
+    Presence(PresenceCommand),
     #[command(subcommand)]
     Operation(OperationCommand),
     #[command(subcommand)]
     Key(KeyCommand),
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
     /// Prints a completion script for a shell
     Completions { shell: Shell },
 }
@@ -150,6 +176,8 @@ struct Holder {
 enum OperationCommand {
     /// Makes a parked or stuck operation due at once
     Retry { id: OperationId },
+    /// Gives a parked or stuck operation up: what it did is undone
+    Abandon { id: OperationId },
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -159,9 +187,21 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             start_log(*log_json);
             serve::serve(config).await?;
         }
+        Command::Work { slots, log_json } => {
+            let config = arguments.config()?;
+            start_log(*log_json);
+            work::role(config, *slots).await?;
+        }
         Command::Check => {
             arguments.config()?;
             println!("`{}` is well formed", arguments.config.display());
+        }
+        Command::Migrate => migrate::migrate(&arguments.config()?).await?,
+        Command::Backup(options) => {
+            return backup::run(options.clone(), arguments.config.clone()).await;
+        }
+        Command::Restore(options) => {
+            restore::run(options.clone(), arguments.config()?).await?;
         }
         Command::Claim(ClaimCommand::Check { file }) => return check(file),
         Command::Claim(ClaimCommand::Schema) => println!("{:#}", claim::schema()),
@@ -182,7 +222,15 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Events { name, json, follow } => {
             events(&arguments.client()?, name, *json, *follow).await?;
         }
+        Command::Attention { json } => attention(&arguments.client()?, *json).await?,
         Command::Doctor { name } => return doctor::examine(&arguments.config()?, name).await,
+        Command::Presence(command) => {
+            presence::run(&arguments.client()?, command).await?;
+        }
+        Command::Operation(OperationCommand::Abandon { id }) => {
+            let operation = arguments.client()?.abandon(*id).await?;
+            println!("operation `{id}` is undone: {}", operation.state);
+        }
         Command::Operation(OperationCommand::Retry { id }) => {
             let operation = arguments.client()?.retry(*id).await?;
             println!("operation `{id}` is {}", operation.state);
@@ -200,6 +248,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::Key(KeyCommand::Remove { name }) => {
             arguments.client()?.remove_key(name).await?;
+        }
+        Command::Webhook(command) => {
+            webhooks::ask(&arguments.client()?, command).await?;
         }
         Command::Completions { shell } => {
             clap_complete::generate(
@@ -306,6 +357,37 @@ async fn status(client: &Client, name: &str, json: bool) -> anyhow::Result<()> {
             step.state.to_string(),
             step.attempt
         );
+    }
+    Ok(())
+}
+
+async fn attention(client: &Client, json: bool) -> anyhow::Result<()> {
+    let waiting = client.attention().await?;
+    if json {
+        println!("{:#}", json!(waiting));
+        return Ok(());
+    }
+    if waiting.is_empty() {
+        println!("nothing waits for a person");
+    }
+    for item in waiting {
+        println!(
+            "{}  {} {}",
+            item.presence.name_unicode, item.operation.verb, item.operation.state
+        );
+        let failed = item
+            .operation
+            .steps
+            .iter()
+            .filter(|step| step.error.is_some());
+        for step in failed {
+            println!(
+                "  `{}`: {}",
+                step.name,
+                step.error.as_deref().unwrap_or_default()
+            );
+        }
+        println!("  {}", item.to_do);
     }
     Ok(())
 }

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use hiendien_api::{ClaimAccepted, EventPage, KeyView, NewKey, OperationView, PresenceView};
+use hiendien_api::{
+    AttentionView, ClaimAccepted, DeliveryPage, EventPage, KeyView, NewEndpoint, NewKey,
+    OperationView, PresenceView, Replay, ReplayView, TestView, WebhookView,
+};
 use hiendien_domain::fault::Fault;
 use hiendien_domain::ids::OperationId;
 use hiendien_domain::secret::Secret;
 use reqwest::{Method, RequestBuilder};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use uuid::Uuid;
 
 /// Bound of one request.
@@ -125,6 +129,31 @@ impl Client {
         self.send(self.http.request(Method::POST, url)).await
     }
 
+    /// What waits for a person.
+    pub(crate) async fn attention(&self) -> anyhow::Result<Vec<AttentionView>> {
+        self.send(self.get("/v1/attention?limit=200")).await
+    }
+
+    pub(crate) async fn abandon(&self, id: OperationId) -> anyhow::Result<OperationView> {
+        let url = format!("{}/v1/operations/{id}/abandon", self.base);
+        let request = self.http.request(Method::POST, url);
+        self.send(request.header("idempotency-key", Uuid::now_v7().to_string()))
+            .await
+    }
+
+    /// Asks a verb of a presence.
+    pub(crate) async fn ask(
+        &self,
+        which: &str,
+        verb: &str,
+        body: &Value,
+    ) -> anyhow::Result<OperationView> {
+        let url = format!("{}/v1/presences/{which}/{verb}", self.base);
+        let request = self.http.request(Method::POST, url).json(body);
+        self.send(request.header("idempotency-key", Uuid::now_v7().to_string()))
+            .await
+    }
+
     pub(crate) async fn events(&self, presence: &str, after: i64) -> anyhow::Result<EventPage> {
         self.send(self.get(&format!("/v1/presences/{presence}/events?after={after}")))
             .await
@@ -158,4 +187,106 @@ impl Client {
         self.answer(request).await?;
         Ok(())
     }
+
+    /// The URL of a webhook, or of all, with whose they are where the key does not tell.
+    fn webhook_url(&self, path: &str, registrar: Option<&str>) -> anyhow::Result<String> {
+        let whose = match registrar {
+            Some(registrar) if is_slug(registrar) => format!("?registrar={registrar}"),
+            Some(registrar) => bail!("`{registrar}` is not the name of a registrar"),
+            None => String::new(),
+        };
+        Ok(format!("{}/v1/webhooks{path}{whose}", self.base))
+    }
+
+    /// One webhook's path, or that of something of it.
+    fn webhook_request(
+        &self,
+        method: Method,
+        name: &str,
+        what: &str,
+        registrar: Option<&str>,
+    ) -> anyhow::Result<RequestBuilder> {
+        if !is_slug(name) {
+            bail!("`{name}` is not the name of a webhook: use 1 to 64 of a-z, 0-9 and `-`");
+        }
+        let url = self.webhook_url(&format!("/{name}{what}"), registrar)?;
+        Ok(self.http.request(method, url))
+    }
+
+    pub(crate) async fn put_webhook(
+        &self,
+        name: &str,
+        registrar: Option<&str>,
+        endpoint: &NewEndpoint,
+    ) -> anyhow::Result<WebhookView> {
+        let request = self.webhook_request(Method::PUT, name, "", registrar)?;
+        self.send(request.json(endpoint)).await
+    }
+
+    pub(crate) async fn webhooks(
+        &self,
+        registrar: Option<&str>,
+    ) -> anyhow::Result<Vec<WebhookView>> {
+        let url = self.webhook_url("", registrar)?;
+        self.send(self.http.request(Method::GET, url)).await
+    }
+
+    pub(crate) async fn remove_webhook(
+        &self,
+        name: &str,
+        registrar: Option<&str>,
+    ) -> anyhow::Result<()> {
+        let request = self.webhook_request(Method::DELETE, name, "", registrar)?;
+        self.answer(request).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn rotate_webhook(
+        &self,
+        name: &str,
+        registrar: Option<&str>,
+    ) -> anyhow::Result<WebhookView> {
+        self.send(self.webhook_request(Method::POST, name, "/rotate", registrar)?)
+            .await
+    }
+
+    pub(crate) async fn test_webhook(
+        &self,
+        name: &str,
+        registrar: Option<&str>,
+    ) -> anyhow::Result<TestView> {
+        self.send(self.webhook_request(Method::POST, name, "/test", registrar)?)
+            .await
+    }
+
+    pub(crate) async fn replay_webhook(
+        &self,
+        name: &str,
+        registrar: Option<&str>,
+        after: i64,
+    ) -> anyhow::Result<ReplayView> {
+        let request = self.webhook_request(Method::POST, name, "/replay", registrar)?;
+        self.send(request.json(&Replay { after })).await
+    }
+
+    pub(crate) async fn webhook_deliveries(
+        &self,
+        name: &str,
+        registrar: Option<&str>,
+        after: i64,
+    ) -> anyhow::Result<DeliveryPage> {
+        if !is_slug(name) {
+            bail!("`{name}` is not the name of a webhook: use 1 to 64 of a-z, 0-9 and `-`");
+        }
+        let url = self.webhook_url(&format!("/{name}/deliveries"), registrar)?;
+        let and = if registrar.is_some() { '&' } else { '?' };
+        self.send(self.http.get(format!("{url}{and}after={after}")))
+            .await
+    }
+}
+
+/// A name that would change the meaning of a URL must not get into one.
+fn is_slug(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=64).contains(&name.len()) && name.bytes().all(is_plain)
 }

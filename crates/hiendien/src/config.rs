@@ -4,8 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use hiendien_api::TargetRules;
 use hiendien_domain::name::{DomainName, MailAddress};
 use hiendien_domain::platform::Platform;
+use hiendien_domain::term::TermRules;
+use hiendien_engine::webhooks::DeliverySettings;
+use hiendien_store::{Place, PostgresSettings, StoreSettings};
 use serde::Deserialize;
 
 /// Everything an operator sets.
@@ -23,6 +27,37 @@ pub(crate) struct Config {
     pub(crate) mail: Mail,
     #[serde(default)]
     pub(crate) worker: Worker,
+    #[serde(default)]
+    pub(crate) webhooks: Webhooks,
+    /// The days in the life of a name.
+    #[serde(default)]
+    pub(crate) term: TermRules,
+    /// Where the rows are kept; without it in SQLite under `state`.
+    #[serde(default)]
+    pub(crate) store: Option<PostgresStore>,
+}
+
+/// A PostgreSQL that many processes share.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PostgresStore {
+    /// `postgres://hiendien@db.example/hiendien`, without a password.
+    pub(crate) postgres: String,
+    /// File with the password.
+    #[serde(default)]
+    pub(crate) password_file: Option<PathBuf>,
+    /// PEM file with the roots of the server's certificate; with it every connection is TLS.
+    #[serde(default)]
+    pub(crate) tls_roots: Option<PathBuf>,
+    /// Connections of this process at most, beside the one that listens.
+    #[serde(default = "PostgresStore::pool_max")]
+    pub(crate) pool_max: usize,
+}
+
+impl PostgresStore {
+    fn pool_max() -> usize {
+        16
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -108,11 +143,22 @@ pub(crate) struct Mail {
     pub(crate) dkim: PathBuf,
     /// Directory that gets `cert.pem` and `key.pem` of the mail hosts.
     pub(crate) tls: PathBuf,
+    /// Directory of the stored mail; only backups look at it, and leave it out where this is not set.
+    #[serde(default)]
+    pub(crate) store: Option<PathBuf>,
     /// Run after the certificate of the mail hosts has changed.
     #[serde(default)]
     pub(crate) reload: Vec<String>,
     /// Where letters are handed in.
     pub(crate) letters: SocketAddr,
+    /// Where mail sessions are ended. Without it no mailbox can be suspended, closed or taken away: the
+    /// operation waits and says so.
+    #[serde(default)]
+    pub(crate) sessions: Option<Sessions>,
+    /// Command that erases the stored mail of the presence whose identifier is appended. Without it no mail
+    /// is ever erased: the operation waits and says so.
+    #[serde(default)]
+    pub(crate) erase: Vec<String>,
     #[serde(default = "Mail::quota_mib")]
     pub(crate) quota_mib: u64,
     pub(crate) outside: Outside,
@@ -122,6 +168,15 @@ impl Mail {
     fn quota_mib() -> u64 {
         1024
     }
+}
+
+/// Dovecot's administration interface (doveadm over HTTP). Its key needs to allow `kick` only.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sessions {
+    /// Without TLS: an address that leaves no machine.
+    pub(crate) address: SocketAddr,
+    pub(crate) key_file: PathBuf,
 }
 
 /// A mailbox at another provider, for the proof that mail goes out.
@@ -138,10 +193,12 @@ pub(crate) struct Outside {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Worker {
-    /// Operations at once.
+    /// Operations at once; 0 leaves them to other processes, on a store that others share.
     pub(crate) slots: usize,
     /// Longest wait between two attempts of a step, seconds.
     pub(crate) retry_wait_secs_max: u64,
+    /// How long a worker that is gone keeps its operations, seconds.
+    pub(crate) lease_secs: u64,
 }
 
 impl Default for Worker {
@@ -149,6 +206,48 @@ impl Default for Worker {
         Self {
             slots: 16,
             retry_wait_secs_max: 60,
+            lease_secs: 15,
+        }
+    }
+}
+
+/// How registrars are told what happened to their presences.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Webhooks {
+    /// Whether this process sends them; others may, on a store that they share.
+    pub(crate) deliver: bool,
+    /// PEM file with roots to trust beside the public ones.
+    pub(crate) extra_roots: Option<PathBuf>,
+    /// Let them go to private, link-local and loopback addresses as well: registrars then reach into this network.
+    pub(crate) private_addresses: bool,
+    /// Let them go without TLS, to loopback addresses alone; `private_addresses` must allow those.
+    pub(crate) plain_http_to_loopback: bool,
+    /// On their way at once.
+    pub(crate) at_once_max: usize,
+    /// Of those, to one endpoint.
+    pub(crate) at_once_of_endpoint_max: usize,
+}
+
+impl Default for Webhooks {
+    fn default() -> Self {
+        let delivery = DeliverySettings::default();
+        Self {
+            deliver: true,
+            extra_roots: None,
+            private_addresses: false,
+            plain_http_to_loopback: false,
+            at_once_max: delivery.at_once_max,
+            at_once_of_endpoint_max: delivery.at_once_of_endpoint_max,
+        }
+    }
+}
+
+impl Webhooks {
+    pub(crate) fn targets(&self) -> TargetRules {
+        TargetRules {
+            private_addresses: self.private_addresses,
+            plain_http_to_loopback: self.plain_http_to_loopback,
         }
     }
 }
@@ -185,12 +284,48 @@ impl Config {
             !self.platform.edge_addresses.is_empty(),
             "`platform.edge_addresses` needs at least one"
         );
-        ensure!(self.worker.slots > 0, "`worker.slots` must be at least 1");
+        ensure!(
+            self.worker.slots > 0 || self.store.is_some(),
+            "`worker.slots` must be at least 1 without `store.postgres`: nobody else would do the work"
+        );
+        ensure!(
+            (3..=3600).contains(&self.worker.lease_secs),
+            "`worker.lease_secs` must be 3 to 3600"
+        );
+        ensure!(
+            self.store.as_ref().is_none_or(|store| store.pool_max > 0),
+            "`store.pool_max` must be at least 1"
+        );
+        ensure!(
+            self.webhooks.at_once_max > 0 && self.webhooks.at_once_of_endpoint_max > 0,
+            "`webhooks.at_once_max` and `webhooks.at_once_of_endpoint_max` must be at least 1; `deliver = false` sends none"
+        );
+        ensure!(
+            self.webhooks.private_addresses || !self.webhooks.plain_http_to_loopback,
+            "`webhooks.plain_http_to_loopback` needs `webhooks.private_addresses`"
+        );
         ensure!(
             !self.api.public_url.ends_with('/'),
             "`api.public_url` must not end in `/`"
         );
         Ok(())
+    }
+
+    /// Where the store is and what opens its sealed values.
+    pub(crate) fn store_settings(&self) -> StoreSettings {
+        let place = match &self.store {
+            None => Place::Sqlite(self.state.join("store.db")),
+            Some(store) => Place::Postgres(PostgresSettings {
+                url: store.postgres.clone(),
+                password_file: store.password_file.clone(),
+                tls_roots: store.tls_roots.clone(),
+                pool_max: store.pool_max,
+            }),
+        };
+        StoreSettings {
+            place,
+            seal_key: self.state.join("secrets/seal.key"),
+        }
     }
 
     /// File with the operator's API key; made at the first start.

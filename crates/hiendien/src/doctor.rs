@@ -9,8 +9,8 @@ use std::process::ExitCode;
 
 use hiendien_dns::{Asker, Transport};
 use hiendien_domain::name::DomainName;
-use hiendien_edge::probe::{Prober, Scheme};
-use hiendien_engine::ports::ErrorChain;
+use hiendien_edge::probe::{Answer, Prober, Scheme};
+use hiendien_engine::ports::{ErrorChain, SiteService};
 use hiendien_mail::checks::{check_exchanger, check_imap};
 
 use crate::config::Config;
@@ -128,24 +128,7 @@ async fn web(config: &Config, apex: &DomainName) -> Vec<Finding> {
     for &address in &config.platform.edge_addresses {
         for scheme in [Scheme::Https, Scheme::Http] {
             let result = match prober.get(scheme, apex, address, "/").await {
-                Ok(answer) => {
-                    let missing = answer.missing_security_headers();
-                    let wanted = if scheme == Scheme::Https {
-                        answer.status == 200
-                    } else {
-                        answer.status.is_redirection()
-                    };
-                    match (wanted, missing.is_empty() || scheme == Scheme::Http) {
-                        (true, true) => {
-                            let until = answer.tls.map(|tls| {
-                                format!(", certificate until {}", tls.certificate.not_after)
-                            });
-                            Ok(format!("{}{}", answer.status, until.unwrap_or_default()))
-                        }
-                        (true, false) => Err(format!("headers are missing: {missing:?}")),
-                        (false, _) => Err(format!("it answers {}", answer.status)),
-                    }
-                }
+                Ok(answer) => page(scheme, &answer),
                 Err(error) => Err(told(&error)),
             };
             findings.push(finding(
@@ -156,6 +139,47 @@ async fn web(config: &Config, apex: &DomainName) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// What a front page tells. A notice is as well as a page: whether it is due, the store knows, and
+/// whoever asks from outside does not.
+fn page(scheme: Scheme, answer: &Answer) -> Result<String, String> {
+    let service = answer.header("x-service");
+    if service == "unknown" {
+        return Err(format!(
+            "{}: the edge does not know the name",
+            answer.status
+        ));
+    }
+    let notice = answer.status == 503
+        && [SiteService::Suspended, SiteService::Expired]
+            .iter()
+            .any(|stopped| stopped.word() == service);
+    let is_wanted = match scheme {
+        Scheme::Https => answer.status == 200 || notice,
+        Scheme::Http => answer.status.is_redirection(),
+    };
+    if !is_wanted {
+        return Err(format!("it answers {}", answer.status));
+    }
+    let missing = answer.missing_security_headers();
+    if scheme == Scheme::Https && !missing.is_empty() {
+        return Err(format!("headers are missing: {missing:?}"));
+    }
+    let shown = if notice {
+        format!(", the notice of a site that is {service}")
+    } else {
+        String::new()
+    };
+    let until = answer.tls.as_ref().map(|tls| {
+        let not_after = tls.certificate.not_after;
+        format!(", certificate until {not_after}")
+    });
+    Ok(format!(
+        "{}{shown}{}",
+        answer.status,
+        until.unwrap_or_default()
+    ))
 }
 
 async fn mail(config: &Config, apex: &DomainName) -> anyhow::Result<Vec<Finding>> {

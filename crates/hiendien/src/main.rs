@@ -2,14 +2,21 @@
 //!
 //! The only crate that names adapters. Nothing deeper reads the environment or the configuration.
 
+mod backup;
 mod cli;
 mod client;
 mod config;
 mod doctor;
+mod manifest;
+mod migrate;
 mod platform;
+mod presence;
 mod probes;
+mod restore;
 mod serve;
 mod submit;
+mod webhooks;
+mod work;
 
 use std::process::ExitCode;
 

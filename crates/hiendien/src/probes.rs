@@ -11,9 +11,11 @@ use hiendien_domain::ids::PresenceId;
 use hiendien_domain::name::{DomainName, MailAddress};
 use hiendien_domain::platform::Platform;
 use hiendien_domain::records::Rrset;
-use hiendien_edge::probe::{Resolve, Roots, SiteProbeSettings, probe_site};
+use hiendien_edge::probe::{
+    Resolve, Roots, SiteProbeSettings, probe_site, probe_site_absent, probe_site_stopped,
+};
 use hiendien_engine::clock::Clock;
-use hiendien_engine::ports::{MailProof, PortError, Probes, SiteProof, ZoneProof};
+use hiendien_engine::ports::{MailProof, PortError, Probes, SiteProof, SiteService, ZoneProof};
 use hiendien_mail::{MailProbe, MailProbeSettings, OutsideMailbox};
 
 use crate::config::Config;
@@ -26,6 +28,18 @@ pub(crate) struct OutsideProbes {
     pub(crate) issuing_roots: PathBuf,
     pub(crate) mail: MailProbe,
     pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl OutsideProbes {
+    /// Who is asked for the delegation. The platform's own name is delegated by its own registrar,
+    /// not by the parents of presences.
+    fn parents(&self, apex: &DomainName) -> &[IpAddr] {
+        if *apex == self.platform.apex {
+            &[]
+        } else {
+            &self.parent_servers
+        }
+    }
 }
 
 /// How the edge is asked from outside.
@@ -53,14 +67,14 @@ pub(crate) fn site_settings(
 #[async_trait]
 impl Probes for OutsideProbes {
     async fn zone(&self, apex: &DomainName, serial: u32) -> Result<ZoneProof, PortError> {
-        // The platform's own name is delegated by its own registrar, not by these parents.
-        let parents: &[IpAddr] = if *apex == self.platform.apex {
-            &[]
-        } else {
-            &self.parent_servers
-        };
         self.asker
-            .prove_zone(&self.platform, parents, apex, serial)
+            .prove_zone(&self.platform, self.parents(apex), apex, serial)
+            .await
+    }
+
+    async fn zone_absent(&self, apex: &DomainName) -> Result<(), PortError> {
+        self.asker
+            .prove_zone_absent(&self.platform, self.parents(apex), apex)
             .await
     }
 
@@ -73,12 +87,46 @@ impl Probes for OutsideProbes {
         probe_site(&settings, apex, revision).await
     }
 
+    async fn site_stopped(&self, apex: &DomainName, service: SiteService) -> Result<(), PortError> {
+        let settings = site_settings(&self.platform, &self.issuing_roots)?;
+        probe_site_stopped(&settings, apex, service).await
+    }
+
+    async fn site_absent(&self, apex: &DomainName) -> Result<(), PortError> {
+        let settings = site_settings(&self.platform, &self.issuing_roots)?;
+        probe_site_absent(&settings, apex).await
+    }
+
     async fn mail(
         &self,
         _presence: PresenceId,
         address: &MailAddress,
     ) -> Result<MailProof, PortError> {
         self.mail.prove(address, self.clock.now()).await
+    }
+
+    async fn mail_served(
+        &self,
+        _presence: PresenceId,
+        address: &MailAddress,
+    ) -> Result<(), PortError> {
+        self.mail.prove_served(address, self.clock.now()).await
+    }
+
+    async fn mail_stopped(
+        &self,
+        _presence: PresenceId,
+        address: &MailAddress,
+    ) -> Result<(), PortError> {
+        self.mail.prove_stopped(address, self.clock.now()).await
+    }
+
+    async fn mail_absent(
+        &self,
+        _presence: PresenceId,
+        address: &MailAddress,
+    ) -> Result<(), PortError> {
+        self.mail.prove_absent(address, self.clock.now()).await
     }
 }
 
@@ -94,6 +142,11 @@ pub(crate) fn mail_settings(config: &Config) -> anyhow::Result<MailProbeSettings
     Ok(MailProbeSettings {
         exchanger_host: exchanger.name.clone(),
         exchanger: *address,
+        exchangers: platform
+            .mail_exchangers
+            .iter()
+            .flat_map(|host| host.addresses.iter().copied())
+            .collect(),
         imap_host: platform.imap_host(),
         smtp_host: platform.smtp_host(),
         mail: platform.mail_address,

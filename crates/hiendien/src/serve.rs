@@ -4,24 +4,14 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
-use hiendien_acme::{AcmeCertificates, AcmeSettings};
 use hiendien_api::{Api, ApiState};
-use hiendien_container::{BuilderSettings, ContainerBuilder};
-use hiendien_dns::{Asker, DnsServer, ServerSettings};
+use hiendien_dns::{DnsServer, ServerSettings};
 use hiendien_edge::{Edge, EdgeSettings, MtaStsPolicy};
-use hiendien_engine::clock::{Clock, SystemClock};
-use hiendien_engine::retry::RetryPolicy;
-use hiendien_engine::step::{Ports, StepSettings};
+use hiendien_engine::clock::Clock;
 use hiendien_engine::store::{ApiKey, ApiKeys};
-use hiendien_engine::worker::{WorkerSettings, work};
-use hiendien_mail::{
-    MailProbe, MailboxSettings, OwnerLetters, SmtpMessages, SmtpSettings, SqliteMailboxes,
-};
-use hiendien_store::revisions::FolderRevisions;
-use hiendien_store::{Place, Store, StoreSettings};
+use hiendien_store::{Place, Store};
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -29,13 +19,8 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::platform;
-use crate::probes::{OutsideProbes, mail_settings};
-
-/// Bound of one site build.
-const BUILD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an owner may take to set a password.
-const PASSWORD_LINK_FOR: Duration = Duration::from_hours(14 * 24);
+use crate::work::{Hands, Kept};
+use crate::{platform, restore, work};
 
 /// Runs until SIGTERM or SIGINT, then ends what is under way.
 pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
@@ -43,36 +28,29 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let state = &config.state;
     std::fs::create_dir_all(state.join("secrets"))
         .with_context(|| format!("cannot make the state directory `{}`", state.display()))?;
-    let _lock = lock(&config)?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let _lock = lock(&config, Holder::Service)?;
     let shared_platform = Arc::new(config.platform.clone());
-
-    let settings = StoreSettings {
-        place: Place::Sqlite(state.join("store.db")),
-        seal_key: state.join("secrets/seal.key"),
-    };
-    let store =
-        Arc::new(Store::open(&settings, Arc::clone(&clock)).context("cannot open the store")?);
-    let broken = store
-        .break_leases(clock.now())
-        .await
-        .context("cannot take up operations again")?;
-    if broken > 0 {
-        tracing::warn!(
-            operations = broken,
-            "an earlier process ended in the middle of operations; they go on"
-        );
+    let kept = Kept::open(&config).await?;
+    let Kept {
+        clock,
+        store,
+        revisions,
+        mailboxes,
+    } = kept.clone();
+    // On a server, leases may be those of processes that live.
+    if let Place::Sqlite(_) = store.place() {
+        let broken = store
+            .break_leases(clock.now())
+            .await
+            .context("cannot take up operations again")?;
+        if broken > 0 {
+            tracing::warn!(
+                operations = broken,
+                "an earlier process ended in the middle of operations; they go on"
+            );
+        }
     }
     put_operator_key(&config, &store, &*clock).await?;
-    let revisions = FolderRevisions::open(&state.join("revisions"))
-        .context("cannot open the folder of revisions")?;
-    let revisions = Arc::new(revisions);
-    let mailbox_settings = MailboxSettings {
-        database: config.mail.database.clone(),
-        dkim: config.mail.dkim.clone(),
-    };
-    let mailboxes = SqliteMailboxes::open(&mailbox_settings, Arc::clone(&clock))?;
-
     // All sockets first: a taken port is told before anything is done.
     let dns_settings = ServerSettings {
         listen: config.dns.listen.clone(),
@@ -95,9 +73,13 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         directory: store.clone(),
         keys: store.clone(),
         operations: store.clone(),
+        lifecycle: store.clone(),
+        term: config.term.clone(),
         idempotency: store.clone(),
         password_links: store.clone(),
         mailboxes: Arc::new(mailboxes.clone()),
+        webhooks: store.clone(),
+        webhook_targets: config.webhooks.targets(),
         templates: config.builder.templates.clone(),
         stopping: stopping.clone(),
     };
@@ -123,94 +105,25 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     platform::write_zone(&config, &*store, &policy_id)
         .await
         .context("cannot write the platform's own zone")?;
-    let mail = MailProbe::new(mail_settings(&config)?, mailboxes.clone())
-        .context("cannot set up the mail probe")?;
-    let probes = Arc::new(OutsideProbes {
-        asker: Asker::default(),
-        platform: Arc::clone(&shared_platform),
-        parent_servers: config.dns.parent_servers.clone(),
-        issuing_roots: config.acme.issuing_roots.clone(),
-        mail,
-        clock: Arc::clone(&clock),
-    });
-    let acme_settings = AcmeSettings {
-        root: config.acme.root.clone(),
-        contact: config.acme.contact.clone(),
-        validation_wait: Duration::from_secs(config.acme.validation_wait_secs),
-        ..AcmeSettings::new(
-            config.acme.directory.clone(),
-            config.acme.issuer_domain.clone(),
-        )
-    };
-    let certificates = Arc::new(AcmeCertificates::new(
-        acme_settings,
-        store.clone(),
-        store.clone(),
-        probes.clone(),
-        Arc::clone(&clock),
-    ));
-    let builder = Arc::new(ContainerBuilder::start(BuilderSettings {
-        socket: config.builder.socket.clone(),
-        render_binary: config.builder.render_binary.clone(),
-        templates: config.builder.templates.clone(),
-        owner: owner(&config),
-        warm: config.builder.warm,
-        concurrency_max: config.builder.concurrency_max,
-        timeout: BUILD_TIMEOUT,
-    }));
-    let ports = Arc::new(Ports {
-        platform: Arc::clone(&shared_platform),
-        settings: StepSettings {
-            mailbox_quota_bytes: config.mail.quota_mib * 1024 * 1024,
-            password_url: format!("{}/mat-khau/", config.api.public_url),
-            password_link_for: PASSWORD_LINK_FOR,
-        },
-        clock,
-        zones: store.clone(),
-        delegations: store.clone(),
-        certificates: certificates.clone(),
-        builder: builder.clone(),
-        sites: revisions,
-        publications: store.clone(),
-        mailboxes: Arc::new(mailboxes),
-        password_links: store.clone(),
-        messages: Arc::new(SmtpMessages::new(SmtpSettings {
-            host: config.mail.letters.ip().to_string(),
-            port: config.mail.letters.port(),
-            sender: config.platform.sender_address(),
-            sender_name: "Hiện diện trực tuyến".to_owned(),
-            reply_to: config.platform.report_address("hotro"),
-        })),
-        letters: Arc::new(OwnerLetters {
-            platform: shared_platform,
-        }),
-        probes,
-    });
-    let mut worker = WorkerSettings::named(format!(
-        "{}-{}",
-        std::process::id(),
-        Uuid::new_v4().simple()
-    ));
-    worker.slots = config.worker.slots;
-    worker.retry = RetryPolicy {
-        wait_max: Duration::from_secs(config.worker.retry_wait_secs_max),
-        ..RetryPolicy::default()
-    };
-    let (stopped, of_config) = (stopping.clone(), Arc::clone(&config));
+    let hands = Hands::make(&config, &kept, "serve")?;
+    let builder = Arc::clone(&hands.builder);
+    let (mut stopped, of_config) = (stopping.clone(), Arc::clone(&config));
     roles.spawn(async move {
         // Mail programs verify the mail hosts' certificate, so it comes before the first operation.
-        platform::keep_certificate(of_config, certificates, stopped.clone()).await;
-        work(worker, store, ports, stopped).await;
+        let certificates = hands.certificates.clone();
+        platform::keep_certificate(Arc::clone(&of_config), certificates, stopped.clone()).await;
+        match of_config.worker.slots {
+            // Others work; a sender that is gone ends this as well.
+            0 => drop(stopped.wait_for(|stopped| *stopped).await),
+            slots => work::run(&of_config, slots, &kept, &hands, stopped).await,
+        }
         Ok(())
     });
     tracing::info!(api = %config.api.listen, "serving");
 
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
     let mut result = Ok(());
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        waited = stop_signal() => waited?,
         Some(ended) = roles.join_next() => {
             result = ended.map_err(anyhow::Error::from).and_then(|ended| ended);
             if result.is_ok() {
@@ -225,21 +138,44 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     result
 }
 
-/// Containers of this state directory are told from those of another by its path.
-fn owner(config: &Config) -> String {
-    hiendien_domain::site::hex(&Sha256::digest(config.state.as_os_str().as_encoded_bytes()))[..16]
-        .to_owned()
+/// Waits for SIGTERM or SIGINT.
+pub(crate) async fn stop_signal() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
 }
 
-/// Two processes on one embedded store would break each other's leases.
-fn lock(config: &Config) -> anyhow::Result<File> {
+/// Who works on a state directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    Service,
+    Restore,
+}
+
+/// Two processes on one embedded store would break each other's leases. Those that share a server
+/// may share a state directory too; nobody else may be there during a restore.
+pub(crate) fn lock(config: &Config, holder: Holder) -> anyhow::Result<File> {
     let path = config.state.join("lock");
     let file = File::create(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
-    match file.try_lock() {
+    let shared = holder == Holder::Service && config.store.is_some();
+    let locked = if shared {
+        file.try_lock_shared()
+    } else {
+        file.try_lock()
+    };
+    match locked {
+        Ok(()) if holder == Holder::Service => {
+            restore::refuse_unfinished(config)?;
+            Ok(file)
+        }
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => {
             bail!(
-                "another `hiendien serve` runs on `{}`: stop it first",
+                "another `hiendien serve` or `hiendien restore` runs on `{}`: stop it first",
                 config.state.display()
             )
         }

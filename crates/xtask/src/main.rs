@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a tool for a terminal")]
 
 mod bench;
+mod chaos;
 mod dev;
 mod stack;
 
@@ -31,6 +32,8 @@ enum Task {
         #[arg(long)]
         down: bool,
     },
+    /// Tries a whole stack under load and faults, then looks for what was lost, doubled or left over
+    Chaos(chaos::Settings),
     /// Measures, beside a peer in the same run
     #[command(subcommand)]
     Bench(Bench),
@@ -40,6 +43,8 @@ enum Task {
 enum Bench {
     /// Claim to live, beside a plain script of well-known tools
     Provision(bench::provision::Settings),
+    /// Whole operations of steps that do nothing, beside a queue of durable step functions
+    Engine(bench::engine::Settings),
 }
 
 /// A step: what it is called and what is run.
@@ -59,6 +64,18 @@ const RELEASE: Step = (
         "--release",
         "--package",
         "hiendien",
+    ],
+);
+
+const BENCH_ENGINE: Step = (
+    "program",
+    &[
+        "cargo",
+        "build",
+        "--locked",
+        "--release",
+        "--package",
+        "bench-engine",
     ],
 );
 
@@ -175,8 +192,12 @@ fn main() -> ExitCode {
         Task::Image => run(&[IMAGE]),
         Task::Dev { down: true } => dev::down(),
         Task::Dev { down: false } => run(&[PROGRAM, IMAGE]).and_then(|()| dev::up()),
+        Task::Chaos(settings) => run(&[PROGRAM, IMAGE]).and_then(|()| chaos::run_chaos(&settings)),
         Task::Bench(Bench::Provision(settings)) => {
             run(&[RELEASE, IMAGE]).and_then(|()| bench::provision::run_bench(&settings))
+        }
+        Task::Bench(Bench::Engine(settings)) => {
+            run(&[BENCH_ENGINE]).and_then(|()| bench::engine::run_bench(&settings))
         }
     };
     match done {

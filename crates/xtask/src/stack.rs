@@ -22,6 +22,11 @@ impl Stack {
 
     /// Runs a verb of `deploy/lab` to its end.
     pub(crate) fn lab(&self, verb: &str, arguments: &[&str]) -> anyhow::Result<()> {
+        run(self.lab_command(verb, arguments)?.stdin(Stdio::null()))
+    }
+
+    /// A verb of `deploy/lab`, to be run.
+    pub(crate) fn lab_command(&self, verb: &str, arguments: &[&str]) -> anyhow::Result<Command> {
         let mut command = Command::new("deploy/lab");
         command
             .arg(verb)
@@ -29,7 +34,7 @@ impl Stack {
             .arg(&self.net)
             .args(arguments)
             .env("CARGO_TARGET_DIR", target_directory()?);
-        run(command.stdin(Stdio::null()))
+        Ok(command)
     }
 
     /// The command line of the stack's service, as `profile` built it.
@@ -43,9 +48,14 @@ impl Stack {
     }
 }
 
-/// `hiendien` as a profile built it: beside this program.
+/// `hiendien` as a profile built it.
 pub(crate) fn program(profile: &str) -> anyhow::Result<PathBuf> {
-    let program = target_directory()?.join(profile).join("hiendien");
+    built(profile, "hiendien")
+}
+
+/// A program as a profile built it: beside this one.
+pub(crate) fn built(profile: &str, name: &str) -> anyhow::Result<PathBuf> {
+    let program = target_directory()?.join(profile).join(name);
     if !program.exists() {
         bail!("`{}` is not built", program.display());
     }
@@ -53,7 +63,7 @@ pub(crate) fn program(profile: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// This program lies in TARGET/PROFILE.
-fn target_directory() -> anyhow::Result<PathBuf> {
+pub(crate) fn target_directory() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("a program knows its own path")?;
     let target = own.ancestors().nth(2).map(Path::to_owned);
     target.context("this program does not lie in a target directory")

@@ -26,7 +26,7 @@ use hiendien_engine::ports::{
     Certificate, CertificateOrder, CertificateVault, Delegation, Delegations, FailureKind,
     HostRole, PasswordLink, PasswordLinks, PortError, Serving, ZoneSource, Zones,
 };
-use hiendien_engine::presence::PresencePlan;
+use hiendien_engine::presence::{Life, PresencePlan};
 use hiendien_engine::store::{
     AcceptError, Accepted, ApiKey, ApiKeys, Directory, IdempotencyKeys, IdempotentReply, Intake,
     Lease, LeaseError, NewClaim, OperationLog, Publications,
@@ -103,6 +103,8 @@ pub fn claim(registrar: &str, label: &str) -> NewClaim {
         subject_key: Secret::new(format!("subject-{label}")),
         document: Secret::new("{\"số định danh\": \"000000000000\"}"),
         plan,
+        life: Life::default(),
+        care_at: at(3600),
         steps: vec!["put_zone", "delegate"],
     }
 }
@@ -424,8 +426,8 @@ pub async fn operation_log(bed: &dyn Bed) {
             "operation.retried",
             "operation.running",
             "step.started",
-            "presence.needs_attention",
             "operation.stuck",
+            "presence.needs_attention",
             "operation.retried",
             "operation.running",
             "operation.released",
@@ -629,7 +631,13 @@ pub async fn zones(bed: &dyn Bed) {
     );
     bed.clock().set(now + 1000);
     store.remove_challenges(&apex, &values).await.unwrap();
-    assert_eq!(serial(apex.clone()).await, Some(seconds + 1000));
+    store.add_challenges(&apex, &values).await.unwrap();
+    for _ in 0..2 {
+        store.clear_challenges(&apex).await.unwrap();
+        let read = zone(apex.clone()).await.unwrap();
+        assert!(read.challenges.is_empty());
+    }
+    assert_eq!(serial(apex.clone()).await, Some(seconds + 1002));
     assert_eq!(serial(name("khac.biz.vn")).await, None);
     let nowhere = store.add_challenges(&name("khac.biz.vn"), &values).await;
     assert_eq!(nowhere.unwrap_err().kind, FailureKind::Misconfigured);
@@ -642,7 +650,7 @@ pub async fn zones(bed: &dyn Bed) {
         async move { user.add_challenges(&apex, &value).await.unwrap() }
     });
     let serials: BTreeSet<u32> = join_all(racers).await.into_iter().collect();
-    let expected: BTreeSet<u32> = (seconds + 1001..=seconds + 1008).collect();
+    let expected: BTreeSet<u32> = (seconds + 1003..=seconds + 1010).collect();
     assert_eq!(serials, expected);
     assert_eq!(zone(apex.clone()).await.unwrap().challenges.len(), 8);
     // Eight presences make the same zone at once: it is one's.

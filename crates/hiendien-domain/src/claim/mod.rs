@@ -32,6 +32,7 @@ use crate::site::hex;
 
 pub use check::parse;
 pub use names::ascii_name;
+pub(crate) use names::without_marks;
 pub use policy::reserved_local_parts;
 
 /// Largest claim, bytes.
@@ -546,6 +547,20 @@ impl Claim {
     pub fn free_until(&self) -> Option<Date> {
         let months = self.policy()?.free_months;
         Some(self.granted_on.saturating_add(Span::new().months(months)))
+    }
+
+    /// The day on which the service stops: the end of the term the registrar has told, else of the free months.
+    pub fn term_ends_on(&self) -> Option<Date> {
+        self.expires_on.or_else(|| self.free_until())
+    }
+
+    /// The day by which the registrant's papers are to be complete; `None` when they are.
+    pub fn dossier_due_on(&self) -> Option<Date> {
+        let dossier = self.dossier.as_ref()?;
+        match dossier.state {
+            DossierState::Pending => dossier.deadline,
+            DossierState::Complete => None,
+        }
     }
 
     /// The tax id fit for a screen: a 12-digit one is a person's and shows its last three digits only.

@@ -39,6 +39,24 @@ pub trait Certificates: Send + Sync {
         apex: &DomainName,
         names: &[DomainName],
     ) -> Result<Certificate, PortError>;
+
+    /// When the presence's certificate is to be renewed: a moment inside the window that the CA
+    /// suggests (RFC 9773), else after two thirds of its lifetime; spread by presence, and the same
+    /// at each call. `None` where there is no certificate.
+    async fn renewal_at(&self, presence: PresenceId) -> Result<Option<Timestamp>, PortError>;
+
+    /// Like [`Certificates::obtain`], but replaces a certificate whose renewal is due.
+    async fn renew(
+        &self,
+        presence: PresenceId,
+        apex: &DomainName,
+        names: &[DomainName],
+    ) -> Result<Certificate, PortError>;
+
+    /// Revokes what is still valid of the presence's certificates (RFC 8555, 7.6; reason
+    /// `cessationOfOperation`), deactivates what an order left pending, and erases keys and orders.
+    /// Nothing there is no error.
+    async fn remove(&self, presence: PresenceId) -> Result<(), PortError>;
 }
 
 /// An order that was begun: written before it is used, so that a crash resumes it.
@@ -76,4 +94,10 @@ pub trait CertificateVault: Send + Sync {
         presence: PresenceId,
         certificate: &Certificate,
     ) -> Result<(), PortError>;
+
+    /// All certificates of the presence, the newest first.
+    async fn certificates(&self, presence: PresenceId) -> Result<Vec<Certificate>, PortError>;
+
+    /// Erases the presence's certificates with their keys, and its order; they are served no more.
+    async fn remove_certificates(&self, presence: PresenceId) -> Result<(), PortError>;
 }

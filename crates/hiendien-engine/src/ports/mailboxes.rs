@@ -17,13 +17,24 @@ pub struct MailDomain {
     pub quota_bytes: u64,
     /// Where mail to the reserved local parts (`postmaster`, `abuse` and the like) goes.
     pub desk: MailAddress,
+    pub service: MailService,
+}
+
+/// What a presence's mailboxes may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MailService {
+    Active,
+    /// Mail is still taken in and stored; nobody signs in, nobody sends, and sessions have ended.
+    Suspended,
 }
 
 /// Administers the mail servers: rows and keys, never a reload.
 #[async_trait]
 pub trait Mailboxes: Send + Sync {
-    /// Makes the mail domain, its mailboxes and the reserved aliases so, and returns the DKIM
-    /// records to publish. A key or a password that is there already stays.
+    /// Makes the mail domain, its mailboxes, the reserved aliases and its service so, and returns
+    /// the DKIM records to publish. A key or a password that is there already stays. Returns once
+    /// sessions that the service no longer allows have ended.
     ///
     /// Rejected when the name belongs to another presence.
     async fn put_domain(
@@ -39,6 +50,36 @@ pub trait Mailboxes: Send + Sync {
         address: &MailAddress,
         password: &Secret,
     ) -> Result<(), PortError>;
+
+    /// Gives the mailbox another address: its mail and its password stay, the former address becomes
+    /// an alias of it. Done already is no error.
+    ///
+    /// Rejected when `to` is another mailbox, or `from` none.
+    async fn rename(
+        &self,
+        presence: PresenceId,
+        from: &MailAddress,
+        to: &MailAddress,
+    ) -> Result<(), PortError>;
+
+    /// Takes an alias of a mailbox away. Gone already is no error; a mailbox of this address stays.
+    async fn remove_alias(
+        &self,
+        presence: PresenceId,
+        address: &MailAddress,
+    ) -> Result<(), PortError>;
+
+    /// Forgets all passwords of the presence and ends its sessions: nobody signs in before a new one is set.
+    async fn clear_passwords(&self, presence: PresenceId) -> Result<(), PortError>;
+
+    /// Takes the mail domain away with its mailboxes, aliases and DKIM keys: no mail comes in, nobody
+    /// signs in, nothing is signed, sessions have ended. Stored mail stays until it is erased. Gone already is no error.
+    async fn remove_domain(&self, presence: PresenceId) -> Result<(), PortError>;
+
+    /// Erases the stored mail of a presence whose mail domain was taken away. Nothing stored is no error.
+    ///
+    /// Rejected while the presence still has a mail domain.
+    async fn erase_mail(&self, presence: PresenceId) -> Result<(), PortError>;
 }
 
 /// A link with which the owner sets a password, once.
@@ -66,4 +107,7 @@ pub trait PasswordLinks: Send + Sync {
         token: &Secret,
         now: Timestamp,
     ) -> Result<Option<PasswordLink>, PortError>;
+
+    /// Ends all links of a presence.
+    async fn remove_links(&self, presence: PresenceId) -> Result<(), PortError>;
 }

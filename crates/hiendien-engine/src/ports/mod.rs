@@ -1,6 +1,6 @@
 //! What the engine needs from the world, in its own words.
 //!
-//! Each port states an end, can be repeated, and says how it fails in one of three ways
+//! Each port states an end, can be repeated, and says how it fails in one of a few ways
 //! ([`FailureKind`]). Adapters add the timeout of each remote call; the engine adds the retry.
 
 mod certificates;
@@ -16,10 +16,10 @@ use std::fmt;
 use std::time::Duration;
 
 pub use certificates::{Certificate, CertificateOrder, CertificateVault, Certificates};
-pub use mailboxes::{MailDomain, Mailboxes, PasswordLink, PasswordLinks};
+pub use mailboxes::{MailDomain, MailService, Mailboxes, PasswordLink, PasswordLinks};
 pub use messages::{Letter, Messages};
 pub use probes::{MailProof, Probes, SiteProof, ZoneProof};
-pub use serving::{HostRole, Serving, ServingSite};
+pub use serving::{HostRole, Serving, ServingSite, SiteService};
 pub use sites::{BuildJob, SiteBuilder, SiteStore};
 pub use zones::{Delegation, Delegations, ServedZone, ZoneSource, Zones};
 
@@ -39,6 +39,8 @@ pub struct PortError {
 pub enum FailureKind {
     /// Try again, not before `retry_after` where the remote named one.
     Transient { retry_after: Option<Duration> },
+    /// A person has to decide first; asked again at leisure, and at once when the decision is made.
+    Held,
     /// The remote understood and refuses for good.
     Rejected,
     /// A setting or a missing server of ours is the cause: an operator must act, and trying again then succeeds.
@@ -63,6 +65,17 @@ impl PortError {
     ) -> Self {
         Self {
             kind: FailureKind::Rejected,
+            action: action.into(),
+            source: Some(source.into()),
+        }
+    }
+
+    pub fn held(
+        action: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            kind: FailureKind::Held,
             action: action.into(),
             source: Some(source.into()),
         }

@@ -4,7 +4,7 @@ use hiendien_domain::name::{DomainName, MailAddress};
 use hiendien_domain::records::Rrset;
 use serde::{Deserialize, Serialize};
 
-use super::PortError;
+use super::{PortError, SiteService};
 
 /// What the name servers said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,4 +58,37 @@ pub trait Probes: Send + Sync {
         presence: PresenceId,
         address: &MailAddress,
     ) -> Result<MailProof, PortError>;
+
+    /// The mail exchanger takes mail for the address, and a good credential opens it at IMAP. Cheaper than
+    /// [`Probes::mail`]: no message is sent.
+    async fn mail_served(
+        &self,
+        presence: PresenceId,
+        address: &MailAddress,
+    ) -> Result<(), PortError>;
+
+    /// No name server answers for the apex with authority, and the parent does not delegate it.
+    async fn zone_absent(&self, apex: &DomainName) -> Result<(), PortError>;
+
+    /// `https://apex/` and `https://www.apex/` answer with the notice of this service (not `Serving`), with
+    /// no word of the site, over a certificate that verifies.
+    async fn site_stopped(&self, apex: &DomainName, service: SiteService) -> Result<(), PortError>;
+
+    /// The edge does not know the apex nor `www`: no certificate for them, and over HTTP the page of unknown names.
+    async fn site_absent(&self, apex: &DomainName) -> Result<(), PortError>;
+
+    /// The mail exchanger takes mail for the address, and signing in with a good credential is refused
+    /// at IMAP and at submission.
+    async fn mail_stopped(
+        &self,
+        presence: PresenceId,
+        address: &MailAddress,
+    ) -> Result<(), PortError>;
+
+    /// Every mail exchanger refuses mail for the address for good, and nobody can sign in as it.
+    async fn mail_absent(
+        &self,
+        presence: PresenceId,
+        address: &MailAddress,
+    ) -> Result<(), PortError>;
 }

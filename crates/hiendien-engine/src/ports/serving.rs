@@ -21,6 +21,28 @@ pub enum HostRole {
     Autodiscover,
 }
 
+/// Whether a presence's site is shown, or a notice in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SiteService {
+    Serving,
+    /// Notice: stopped by a decision.
+    Suspended,
+    /// Notice: the term has ended, and renewing it brings the site back.
+    Expired,
+}
+
+impl SiteService {
+    /// The value of the header `x-service` with which the edge answers.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Suspended => "suspended",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 /// What the edge needs to know of one host name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServingSite {
@@ -29,6 +51,8 @@ pub struct ServingSite {
     pub role: HostRole,
     /// `None` while nothing is published yet.
     pub revision: Option<RevisionHash>,
+    /// Says what the apex and `www` show. The other roles answer in any case: mail still comes in.
+    pub service: SiteService,
 }
 
 /// Read-only view for the edge. An indexed look-up each.

@@ -33,6 +33,12 @@ pub trait SiteStore: Send + Sync {
         tree: &FileTree,
     ) -> Result<RevisionHash, PortError>;
 
+    /// All revisions kept for a presence, in no order.
+    async fn revisions(&self, presence: PresenceId) -> Result<Vec<RevisionHash>, PortError>;
+
+    /// Erases all that is kept for a presence. Nothing kept is no error.
+    async fn remove_revisions(&self, presence: PresenceId) -> Result<(), PortError>;
+
     /// One file of a revision, `None` where the revision has no such path.
     async fn file(
         &self,

@@ -15,6 +15,10 @@ pub trait Zones: Send + Sync {
     /// Rejected when the apex belongs to another presence, or when a brake refuses the change.
     async fn put_zone(&self, presence: PresenceId, spec: &ZoneSpec) -> Result<u32, PortError>;
 
+    /// Takes the presence's zone at `apex` away, challenges included. One that is gone already, or
+    /// that belongs to another presence by now, is no error and no change.
+    async fn remove_zone(&self, presence: PresenceId, apex: &DomainName) -> Result<(), PortError>;
+
     /// Adds the values to the TXT RRsets at their owner names, beside whatever stands there
     /// (RFC 8555, 8.4), and returns the new serial. Values that stand already are no change.
     async fn add_challenges(
@@ -22,6 +26,9 @@ pub trait Zones: Send + Sync {
         apex: &DomainName,
         values: &[(DomainName, String)],
     ) -> Result<u32, PortError>;
+
+    /// Takes all challenge values of the zone away, whosever they were. None there is no error.
+    async fn clear_challenges(&self, apex: &DomainName) -> Result<(), PortError>;
 
     /// Takes exactly these values away. Values that are gone already are no error.
     async fn remove_challenges(
@@ -46,6 +53,14 @@ pub trait Delegations: Send + Sync {
         &self,
         presence: PresenceId,
         delegation: &Delegation,
+    ) -> Result<(), PortError>;
+
+    /// Has the parent zone delegate the presence's child no more. A delegation that is gone already,
+    /// or that belongs to another presence by now, is no error and no change.
+    async fn remove_delegation(
+        &self,
+        presence: PresenceId,
+        child: &DomainName,
     ) -> Result<(), PortError>;
 }
 

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hiendien_domain::lifecycle::Plane;
+use hiendien_domain::lifecycle::{Dependency, Plane};
 use hiendien_domain::records::{
     CaaIssuer, DkimRecord, ZoneInputs, ZoneSpec, ZoneStage, presence_zone, service_names,
 };
@@ -15,13 +15,13 @@ use hiendien_domain::site::RevisionHash;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ports::{
-    BuildJob, Delegation, MailDomain, MailProof, PasswordLink, PortError, SiteProof, ZoneProof,
-};
+use crate::ports::{BuildJob, Delegation, MailProof, PortError, SiteProof, ZoneProof};
 use crate::step::{Run, Step, StepSpec, WelcomeFacts};
+use crate::verbs::shared::{make_links, prove_absence, put_mail};
 
 /// The steps of the verb.
 pub const STEPS: &[StepSpec] = &[
+    StepSpec::of::<Admit>(),
     StepSpec::of::<BuildSite>(),
     StepSpec::of::<CreateMailboxes>(),
     StepSpec::of::<PrepareIssuers>(),
@@ -36,6 +36,32 @@ pub const STEPS: &[StepSpec] = &[
     StepSpec::of::<SendWelcome>(),
 ];
 
+/// Lets the name go out: waits while a person has to decide whether it may. The first to begin, it
+/// is the last to be undone, and then sees that nothing of the presence is left at any server.
+#[derive(Debug)]
+pub struct Admit;
+
+#[async_trait]
+impl Step for Admit {
+    const NAME: &'static str = "admit";
+    const NEEDS: &'static [&'static str] = &[];
+    const PLANE: Plane = Plane::Dns;
+    const DEPENDENCY: Dependency = Dependency::Store;
+    const TIMEOUT: Duration = Duration::from_mins(1);
+    type Output = ();
+
+    async fn apply(run: &Run) -> Result<(), PortError> {
+        match &run.presence.life.held_for {
+            Some(reason) => Err(PortError::held("letting the name out", reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    async fn undo(run: &Run) -> Result<(), PortError> {
+        prove_absence(run).await
+    }
+}
+
 /// Renders the content in a container and keeps the files as a revision.
 #[derive(Debug)]
 pub struct BuildSite;
@@ -45,6 +71,7 @@ impl Step for BuildSite {
     const NAME: &'static str = "build-site";
     const NEEDS: &'static [&'static str] = &[];
     const PLANE: Plane = Plane::Site;
+    const DEPENDENCY: Dependency = Dependency::Builder;
     const TIMEOUT: Duration = Duration::from_mins(1);
     type Output = RevisionHash;
 
@@ -57,6 +84,14 @@ impl Step for BuildSite {
         let tree = run.ports.builder.build(&job).await?;
         run.ports.sites.put_revision(run.presence.id, &tree).await
     }
+
+    /// Of a presence that was there before, the revision stays: it can be published again.
+    async fn undo(run: &Run) -> Result<(), PortError> {
+        match run.before {
+            None => run.ports.sites.remove_revisions(run.presence.id).await,
+            Some(_) => Ok(()),
+        }
+    }
 }
 
 /// Makes the mail domain, its mailboxes, the reserved aliases and the DKIM key.
@@ -68,21 +103,22 @@ impl Step for CreateMailboxes {
     const NAME: &'static str = "create-mailboxes";
     const NEEDS: &'static [&'static str] = &[];
     const PLANE: Plane = Plane::Mail;
+    const DEPENDENCY: Dependency = Dependency::MailServers;
     const TIMEOUT: Duration = Duration::from_secs(30);
     type Output = Vec<DkimRecord>;
 
     async fn apply(run: &Run) -> Result<Vec<DkimRecord>, PortError> {
-        let plan = &run.presence.plan;
-        let domain = MailDomain {
-            name: plan.name.clone(),
-            mailboxes: plan.mailboxes.clone(),
-            quota_bytes: run.ports.settings.mailbox_quota_bytes,
-            desk: run.ports.platform.report_address("abuse"),
-        };
-        run.ports
-            .mailboxes
-            .put_domain(run.presence.id, &domain)
-            .await
+        let presence = &run.presence;
+        put_mail(run, &presence.plan, presence.standing).await
+    }
+
+    async fn undo(run: &Run) -> Result<(), PortError> {
+        let (mailboxes, presence) = (&run.ports.mailboxes, run.presence.id);
+        if let Some(before) = &run.before {
+            return put_mail(run, &before.plan, before.standing).await.map(drop);
+        }
+        mailboxes.remove_domain(presence).await?;
+        mailboxes.erase_mail(presence).await
     }
 }
 
@@ -95,6 +131,7 @@ impl Step for PrepareIssuers {
     const NAME: &'static str = "prepare-issuers";
     const NEEDS: &'static [&'static str] = &[];
     const PLANE: Plane = Plane::Tls;
+    const DEPENDENCY: Dependency = Dependency::Ca;
     const TIMEOUT: Duration = Duration::from_secs(30);
     type Output = Vec<CaaIssuer>;
 
@@ -120,8 +157,10 @@ pub struct WriteZone;
 #[async_trait]
 impl Step for WriteZone {
     const NAME: &'static str = "write-zone";
-    const NEEDS: &'static [&'static str] = &[CreateMailboxes::NAME, PrepareIssuers::NAME];
+    const NEEDS: &'static [&'static str] =
+        &[Admit::NAME, CreateMailboxes::NAME, PrepareIssuers::NAME];
     const PLANE: Plane = Plane::Dns;
+    const DEPENDENCY: Dependency = Dependency::NameServers;
     const TIMEOUT: Duration = Duration::from_secs(30);
     /// SOA serial.
     type Output = u32;
@@ -129,6 +168,14 @@ impl Step for WriteZone {
     async fn apply(run: &Run) -> Result<u32, PortError> {
         let zone = zone(run, ZoneStage::BeforeCertificate)?;
         run.ports.zones.put_zone(run.presence.id, &zone).await
+    }
+
+    async fn undo(run: &Run) -> Result<(), PortError> {
+        let presence = &run.presence;
+        run.ports
+            .zones
+            .remove_zone(presence.id, &presence.plan.name)
+            .await
     }
 }
 
@@ -141,6 +188,7 @@ impl Step for Delegate {
     const NAME: &'static str = "delegate";
     const NEEDS: &'static [&'static str] = &[WriteZone::NAME];
     const PLANE: Plane = Plane::Dns;
+    const DEPENDENCY: Dependency = Dependency::Registry;
     const TIMEOUT: Duration = Duration::from_secs(30);
     type Output = ();
 
@@ -155,6 +203,20 @@ impl Step for Delegate {
             .put_delegation(run.presence.id, &delegation)
             .await
     }
+
+    /// Of a presence that was there before, the delegation stays as it is.
+    async fn undo(run: &Run) -> Result<(), PortError> {
+        let presence = &run.presence;
+        match run.before {
+            None => {
+                run.ports
+                    .delegations
+                    .remove_delegation(presence.id, &presence.plan.name)
+                    .await
+            }
+            Some(_) => Ok(()),
+        }
+    }
 }
 
 /// Asks every name server and the parent.
@@ -166,6 +228,7 @@ impl Step for VerifyZone {
     const NAME: &'static str = "verify-zone";
     const NEEDS: &'static [&'static str] = &[WriteZone::NAME, Delegate::NAME];
     const PLANE: Plane = Plane::Dns;
+    const DEPENDENCY: Dependency = Dependency::NameServers;
     const PROVES: &'static [Plane] = &[Plane::Dns];
     const TIMEOUT: Duration = Duration::from_secs(30);
     type Output = ZoneProof;
@@ -185,6 +248,7 @@ impl Step for PublishSite {
     const NAME: &'static str = "publish-site";
     const NEEDS: &'static [&'static str] = &[BuildSite::NAME];
     const PLANE: Plane = Plane::Site;
+    const DEPENDENCY: Dependency = Dependency::Store;
     const TIMEOUT: Duration = Duration::from_secs(30);
     type Output = ();
 
@@ -195,6 +259,23 @@ impl Step for PublishSite {
             .publications
             .publish(run.presence.id, name, &revision, run.ports.clock.now())
             .await
+    }
+
+    async fn undo(run: &Run) -> Result<(), PortError> {
+        let (publications, presence) = (&run.ports.publications, &run.presence);
+        match run
+            .before
+            .as_deref()
+            .and_then(|before| before.revision.as_ref())
+        {
+            Some(revision) => {
+                let now = run.ports.clock.now();
+                publications
+                    .publish(presence.id, &presence.plan.name, revision, now)
+                    .await
+            }
+            None => publications.withdraw(presence.id).await,
+        }
     }
 }
 
@@ -214,6 +295,7 @@ impl Step for ObtainCertificate {
     const NAME: &'static str = "obtain-certificate";
     const NEEDS: &'static [&'static str] = &[VerifyZone::NAME];
     const PLANE: Plane = Plane::Tls;
+    const DEPENDENCY: Dependency = Dependency::Ca;
     const TIMEOUT: Duration = Duration::from_mins(2);
     type Output = CertificateNote;
 
@@ -230,6 +312,10 @@ impl Step for ObtainCertificate {
             not_after: certificate.not_after,
         })
     }
+
+    async fn undo(run: &Run) -> Result<(), PortError> {
+        run.ports.certificates.remove(run.presence.id).await
+    }
 }
 
 /// Sends a message in and one out, and reads both.
@@ -241,6 +327,7 @@ impl Step for VerifyMail {
     const NAME: &'static str = "verify-mail";
     const NEEDS: &'static [&'static str] = &[CreateMailboxes::NAME, VerifyZone::NAME];
     const PLANE: Plane = Plane::Mail;
+    const DEPENDENCY: Dependency = Dependency::MailServers;
     const PROVES: &'static [Plane] = &[Plane::Mail];
     const TIMEOUT: Duration = Duration::from_mins(1);
     type Output = MailProof;
@@ -262,6 +349,7 @@ impl Step for VerifySite {
     const NEEDS: &'static [&'static str] =
         &[BuildSite::NAME, PublishSite::NAME, ObtainCertificate::NAME];
     const PLANE: Plane = Plane::Site;
+    const DEPENDENCY: Dependency = Dependency::Edge;
     const PROVES: &'static [Plane] = &[Plane::Site, Plane::Tls];
     const TIMEOUT: Duration = Duration::from_secs(30);
     type Output = SiteProof;
@@ -288,6 +376,7 @@ impl Step for CompleteZone {
         VerifySite::NAME,
     ];
     const PLANE: Plane = Plane::Dns;
+    const DEPENDENCY: Dependency = Dependency::NameServers;
     const PROVES: &'static [Plane] = &[Plane::Dns];
     const TIMEOUT: Duration = Duration::from_secs(30);
     type Output = ZoneProof;
@@ -299,18 +388,6 @@ impl Step for CompleteZone {
     }
 }
 
-/// Until when links sent now are good: between half and all of `password_link_for` from now. Counted
-/// in halves from when the operation began, so that a letter that is sent again says the same.
-fn links_expire_at(run: &Run) -> Result<Timestamp, PortError> {
-    let half = (run.ports.settings.password_link_for / 2).max(Duration::from_secs(1));
-    let now = run.ports.clock.now();
-    let passed = now.duration_since(run.began_at).unsigned_abs();
-    let halves = u32::try_from(passed.as_secs() / half.as_secs() + 2).unwrap_or(u32::MAX);
-    run.began_at
-        .checked_add(half.saturating_mul(halves))
-        .map_err(|error| PortError::misconfigured("adding up `password_link_for`", error))
-}
-
 /// Writes to the owner, with the links on which the mailbox passwords are set, and into the mailbox.
 #[derive(Debug)]
 pub struct SendWelcome;
@@ -320,27 +397,17 @@ impl Step for SendWelcome {
     const NAME: &'static str = "send-welcome";
     const NEEDS: &'static [&'static str] = &[CompleteZone::NAME, VerifyMail::NAME];
     const PLANE: Plane = Plane::Mail;
+    const DEPENDENCY: Dependency = Dependency::Letters;
     const TIMEOUT: Duration = Duration::from_secs(30);
     type Output = ();
 
     async fn apply(run: &Run) -> Result<(), PortError> {
         let (ports, plan) = (&run.ports, &run.presence.plan);
-        let expires_at = links_expire_at(run)?;
-        let mut password_urls = Vec::with_capacity(plan.mailboxes.len());
-        for mailbox in &plan.mailboxes {
-            let link = PasswordLink {
-                presence: run.presence.id,
-                address: mailbox.at(&plan.name),
-                expires_at,
-            };
-            let token = ports.password_links.put_link(&link).await?;
-            let url = format!("{}{}", ports.settings.password_url, token.expose());
-            password_urls.push((link.address, url));
-        }
+        let links = make_links(run, &plan.mailboxes).await?;
         let facts = WelcomeFacts {
             operation: run.operation,
-            password_urls,
-            links_expire_at: expires_at,
+            password_urls: links.urls,
+            links_expire_at: links.expire_at,
         };
         ports
             .messages
@@ -351,12 +418,8 @@ impl Step for SendWelcome {
             .send(&ports.letters.first(&run.presence, run.operation))
             .await
     }
-}
 
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn every_step_comes_after_those_it_needs() {
-        crate::step::check_graph(super::STEPS);
+    async fn undo(run: &Run) -> Result<(), PortError> {
+        run.ports.password_links.remove_links(run.presence.id).await
     }
 }

@@ -1,0 +1,104 @@
+//! What steps of several verbs do.
+
+use std::time::Duration;
+
+use hiendien_domain::lifecycle::Standing;
+use hiendien_domain::name::{LocalPart, MailAddress};
+use hiendien_domain::records::DkimRecord;
+use jiff::Timestamp;
+
+use crate::ports::{MailDomain, MailService, PasswordLink, PortError, SiteService};
+use crate::presence::PresencePlan;
+use crate::step::{Notice, Run};
+
+/// What the edge shows for a standing.
+pub(crate) fn site_service(standing: Standing) -> SiteService {
+    match standing {
+        Standing::Suspended => SiteService::Suspended,
+        Standing::Expired => SiteService::Expired,
+        Standing::Provisioned
+        | Standing::Serving
+        | Standing::Released
+        | Standing::Abandoned
+        | Standing::Purged => SiteService::Serving,
+    }
+}
+
+/// Makes the mail side so, and returns the DKIM records to publish.
+pub(crate) async fn put_mail(
+    run: &Run,
+    plan: &PresencePlan,
+    standing: Standing,
+) -> Result<Vec<DkimRecord>, PortError> {
+    let service = match standing {
+        Standing::Suspended | Standing::Expired => MailService::Suspended,
+        _ => MailService::Active,
+    };
+    let domain = MailDomain {
+        name: plan.name.clone(),
+        mailboxes: plan.mailboxes.clone(),
+        quota_bytes: run.ports.settings.mailbox_quota_bytes,
+        desk: run.ports.platform.report_address("abuse"),
+        service,
+    };
+    run.ports
+        .mailboxes
+        .put_domain(run.presence.id, &domain)
+        .await
+}
+
+/// Sees at every server that nothing of the presence is left.
+pub(crate) async fn prove_absence(run: &Run) -> Result<(), PortError> {
+    let (probes, plan) = (&run.ports.probes, &run.presence.plan);
+    probes.zone_absent(&plan.name).await?;
+    probes.site_absent(&plan.name).await?;
+    for mailbox in &plan.mailboxes {
+        probes
+            .mail_absent(run.presence.id, &mailbox.at(&plan.name))
+            .await?;
+    }
+    Ok(())
+}
+
+/// One-time pages on which passwords are set.
+pub(crate) struct Links {
+    pub(crate) urls: Vec<(MailAddress, String)>,
+    pub(crate) expire_at: Timestamp,
+}
+
+/// Makes a link for each of these mailboxes; made again, they are the same.
+pub(crate) async fn make_links(run: &Run, mailboxes: &[LocalPart]) -> Result<Links, PortError> {
+    let expire_at = links_expire_at(run)?;
+    let (ports, plan) = (&run.ports, &run.presence.plan);
+    let mut urls = Vec::with_capacity(mailboxes.len());
+    for mailbox in mailboxes {
+        let link = PasswordLink {
+            presence: run.presence.id,
+            address: mailbox.at(&plan.name),
+            expires_at: expire_at,
+        };
+        let token = ports.password_links.put_link(&link).await?;
+        let url = format!("{}{}", ports.settings.password_url, token.expose());
+        urls.push((link.address, url));
+    }
+    Ok(Links { urls, expire_at })
+}
+
+/// Until when links sent now are good: between half and all of `password_link_for` from now. Counted
+/// in halves from when the operation began, so that a letter that is sent again says the same.
+fn links_expire_at(run: &Run) -> Result<Timestamp, PortError> {
+    let half = (run.ports.settings.password_link_for / 2).max(Duration::from_secs(1));
+    let now = run.ports.clock.now();
+    let passed = now.duration_since(run.began_at).unsigned_abs();
+    let halves = u32::try_from(passed.as_secs() / half.as_secs() + 2).unwrap_or(u32::MAX);
+    run.began_at
+        .checked_add(half.saturating_mul(halves))
+        .map_err(|error| PortError::misconfigured("adding up `password_link_for`", error))
+}
+
+/// Writes to the owner of the presence, once for an operation however often it is tried.
+pub(crate) async fn tell(run: &Run, about: &str, notice: &Notice) -> Result<(), PortError> {
+    let id = format!("{about}-{}", run.operation);
+    let letter = run.ports.letters.notice(&run.presence, &id, notice);
+    run.ports.messages.send(&letter).await
+}

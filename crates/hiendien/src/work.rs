@@ -1,0 +1,255 @@
+//! The part of the service that runs operations and looks after presences: in `serve` beside the
+//! other roles, or as processes of its own on a store that many share.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use hiendien_acme::{AcmeCertificates, AcmeSettings};
+use hiendien_api::HttpSender;
+use hiendien_container::{BuilderSettings, ContainerBuilder};
+use hiendien_dns::Asker;
+use hiendien_engine::care;
+use hiendien_engine::clock::{Clock, SystemClock};
+use hiendien_engine::retry::RetryPolicy;
+use hiendien_engine::step::{Ports, StepSettings};
+use hiendien_engine::worker::{WorkerSettings, work};
+use hiendien_mail::{
+    MailProbe, MailboxSettings, OwnerLetters, SessionSettings, SmtpMessages, SmtpSettings,
+    SqliteMailboxes,
+};
+use hiendien_store::Store;
+use hiendien_store::revisions::FolderRevisions;
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::probes::{OutsideProbes, mail_settings};
+use crate::serve::{Holder, lock, stop_signal};
+use crate::webhooks;
+
+/// Bound of one site build.
+const BUILD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an owner may take to set a password.
+const PASSWORD_LINK_FOR: Duration = Duration::from_hours(14 * 24);
+/// Worker processes of one state directory at most.
+const WORKERS_MAX: usize = 64;
+
+/// What is kept, and where.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) revisions: Arc<FolderRevisions>,
+    pub(crate) mailboxes: SqliteMailboxes,
+}
+
+impl Kept {
+    pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let (settings, store_clock) = (config.store_settings(), Arc::clone(&clock));
+        let opened =
+            tokio::task::spawn_blocking(move || Store::open(&settings, store_clock)).await?;
+        let store = Arc::new(opened.context("cannot open the store")?);
+        let revisions = FolderRevisions::open(&config.state.join("revisions"))
+            .context("cannot open the folder of revisions")?;
+        let mailboxes = SqliteMailboxes::open(&mailbox_settings(config), Arc::clone(&clock))?;
+        Ok(Self {
+            clock,
+            store,
+            revisions: Arc::new(revisions),
+            mailboxes,
+        })
+    }
+}
+
+fn mailbox_settings(config: &Config) -> MailboxSettings {
+    MailboxSettings {
+        database: config.mail.database.clone(),
+        dkim: config.mail.dkim.clone(),
+        sessions: config
+            .mail
+            .sessions
+            .as_ref()
+            .map(|sessions| SessionSettings {
+                address: sessions.address,
+                key_file: sessions.key_file.clone(),
+            }),
+        erase: config.mail.erase.clone(),
+    }
+}
+
+/// What steps act through.
+pub(crate) struct Hands {
+    pub(crate) ports: Arc<Ports>,
+    pub(crate) certificates: Arc<AcmeCertificates>,
+    pub(crate) builder: Arc<ContainerBuilder>,
+    pub(crate) webhooks: Arc<HttpSender>,
+}
+
+impl Hands {
+    /// `name` tells this process's containers from those of others on the same state directory.
+    pub(crate) fn make(config: &Config, kept: &Kept, name: &str) -> anyhow::Result<Self> {
+        let platform = Arc::new(config.platform.clone());
+        let (store, clock) = (&kept.store, &kept.clock);
+        let mail = MailProbe::new(mail_settings(config)?, kept.mailboxes.clone())
+            .context("cannot set up the mail probe")?;
+        let probes = Arc::new(OutsideProbes {
+            asker: Asker::default(),
+            platform: Arc::clone(&platform),
+            parent_servers: config.dns.parent_servers.clone(),
+            issuing_roots: config.acme.issuing_roots.clone(),
+            mail,
+            clock: Arc::clone(clock),
+        });
+        let acme_settings = AcmeSettings {
+            root: config.acme.root.clone(),
+            contact: config.acme.contact.clone(),
+            validation_wait: Duration::from_secs(config.acme.validation_wait_secs),
+            ..AcmeSettings::new(
+                config.acme.directory.clone(),
+                config.acme.issuer_domain.clone(),
+            )
+        };
+        let certificates = Arc::new(AcmeCertificates::new(
+            acme_settings,
+            store.clone(),
+            store.clone(),
+            probes.clone(),
+            Arc::clone(clock),
+        ));
+        let webhooks = webhooks::sender(config)?;
+        let builder = Arc::new(ContainerBuilder::start(BuilderSettings {
+            socket: config.builder.socket.clone(),
+            render_binary: config.builder.render_binary.clone(),
+            templates: config.builder.templates.clone(),
+            owner: owner(config, name),
+            warm: config.builder.warm,
+            concurrency_max: config.builder.concurrency_max,
+            timeout: BUILD_TIMEOUT,
+        }));
+        let ports = Ports {
+            platform: Arc::clone(&platform),
+            settings: StepSettings {
+                mailbox_quota_bytes: config.mail.quota_mib * 1024 * 1024,
+                password_url: format!("{}/mat-khau/", config.api.public_url),
+                password_link_for: PASSWORD_LINK_FOR,
+                term: config.term.clone(),
+            },
+            clock: Arc::clone(clock),
+            zones: store.clone(),
+            delegations: store.clone(),
+            certificates: certificates.clone(),
+            builder: builder.clone(),
+            sites: kept.revisions.clone(),
+            publications: store.clone(),
+            lifecycle: store.clone(),
+            mailboxes: Arc::new(kept.mailboxes.clone()),
+            password_links: store.clone(),
+            messages: Arc::new(SmtpMessages::new(SmtpSettings {
+                host: config.mail.letters.ip().to_string(),
+                port: config.mail.letters.port(),
+                sender: config.platform.sender_address(),
+                sender_name: "Hiện diện trực tuyến".to_owned(),
+                reply_to: config.platform.report_address("hotro"),
+            })),
+            letters: Arc::new(OwnerLetters { platform }),
+            probes,
+        };
+        Ok(Self {
+            ports: Arc::new(ports),
+            certificates,
+            builder,
+            webhooks: Arc::new(webhooks),
+        })
+    }
+}
+
+/// Runs operations, looks after presences, and tells registrars of them, until `stopping` turns true.
+pub(crate) async fn run(
+    config: &Config,
+    slots: usize,
+    kept: &Kept,
+    hands: &Hands,
+    stopping: watch::Receiver<bool>,
+) {
+    let name = format!("{}-{}", std::process::id(), Uuid::new_v4().simple());
+    let settings = WorkerSettings {
+        slots,
+        retry: RetryPolicy {
+            wait_max: Duration::from_secs(config.worker.retry_wait_secs_max),
+            ..RetryPolicy::default()
+        },
+        lease: Duration::from_secs(config.worker.lease_secs),
+        ..WorkerSettings::named(name)
+    };
+    let (store, ports) = (&kept.store, &hands.ports);
+    tokio::join!(
+        work(settings, store.clone(), Arc::clone(ports), stopping.clone()),
+        care::keep(
+            Arc::clone(ports),
+            store.clone(),
+            stopping.clone(),
+            care::ROUND_EVERY
+        ),
+        webhooks::run(config, kept, Arc::clone(&hands.webhooks), stopping),
+    );
+}
+
+/// The role `work`: as many processes as are started, on a store that they share.
+pub(crate) async fn role(config: Config, slots: Option<usize>) -> anyhow::Result<()> {
+    ensure!(
+        config.store.is_some(),
+        "an embedded store has its worker in `hiendien serve`: set `[store] postgres` to have workers beside it"
+    );
+    let slots = slots.unwrap_or(config.worker.slots);
+    ensure!(slots > 0, "a worker needs at least one slot");
+    let _lock = lock(&config, Holder::Service)?;
+    let (name, _place) = place(&config)?;
+    let kept = Kept::open(&config).await?;
+    let hands = Hands::make(&config, &kept, &name)?;
+    let (stop, stopping) = watch::channel(false);
+    tracing::info!(slots, worker = name, "working");
+    tokio::join!(run(&config, slots, &kept, &hands, stopping), async {
+        let waited = stop_signal().await;
+        tracing::info!("stopping: what is under way ends first");
+        stop.send_replace(true);
+        waited
+    })
+    .1?;
+    hands.builder.shutdown().await;
+    Ok(())
+}
+
+/// A place among the worker processes of this state directory, kept as long as the file is open: a worker
+/// that is started in the place of one that was killed takes its place, and clears up after it.
+fn place(config: &Config) -> anyhow::Result<(String, File)> {
+    for number in 1..=WORKERS_MAX {
+        let name = format!("work-{number}");
+        let path = config.state.join(format!("{name}.lock"));
+        let file =
+            File::create(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => return Ok((name, file)),
+            Err(std::fs::TryLockError::WouldBlock) => {}
+            Err(std::fs::TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock `{}`", path.display()));
+            }
+        }
+    }
+    bail!(
+        "{WORKERS_MAX} workers run on `{}` already",
+        config.state.display()
+    )
+}
+
+/// Containers of one process are told from those of another by its state directory and its name.
+fn owner(config: &Config, name: &str) -> String {
+    let digest = Sha256::new()
+        .chain_update(config.state.as_os_str().as_encoded_bytes())
+        .chain_update(name)
+        .finalize();
+    hiendien_domain::site::hex(&digest)[..16].to_owned()
+}

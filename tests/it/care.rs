@@ -1,0 +1,329 @@
+//! The life of presences by the clock, which the test moves: days pass in a moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hiendien_domain::ids::PresenceId;
+use hiendien_domain::lifecycle::{PresenceState, Standing, Verb};
+use hiendien_engine::care;
+use hiendien_engine::clock::Clock;
+use hiendien_engine::ports::Zones;
+use hiendien_engine::presence::Life;
+use hiendien_engine::request::{By, Request, ask};
+use hiendien_engine::store::{Directory, Intake, NewClaim, OperationLog};
+use hiendien_engine::verbs;
+use hiendien_engine::worker::{WorkerSettings, work};
+use hiendien_store::{Place, migrate};
+use integration_tests::conformance::store::claim;
+use integration_tests::postgres::Postgres;
+use integration_tests::wait::wait_for;
+use integration_tests::world::World;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+const LIMIT: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
+
+/// A world that works and is looked after; it ends with this.
+struct Living {
+    world: World,
+    _stop: watch::Sender<bool>,
+    _folder: tempfile::TempDir,
+}
+
+impl Living {
+    async fn at(place: Place, keepers: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let place = match place {
+            Place::Sqlite(_) => Place::Sqlite(folder.path().join("store.db")),
+            server @ Place::Postgres(_) => server,
+        };
+        let world = World::at(place, folder.path()).await;
+        let (stop, stopping) = watch::channel(false);
+        let log: Arc<dyn OperationLog> = world.store.clone();
+        let settings = WorkerSettings {
+            poll: Duration::from_millis(50),
+            ..WorkerSettings::named("worker")
+        };
+        tokio::spawn(work(
+            settings,
+            log,
+            Arc::clone(&world.ports),
+            stopping.clone(),
+        ));
+        for _ in 0..keepers {
+            let directory: Arc<dyn Directory> = world.store.clone();
+            tokio::spawn(care::keep(
+                Arc::clone(&world.ports),
+                directory,
+                stopping.clone(),
+                Duration::from_millis(50),
+            ));
+        }
+        Self {
+            world,
+            _stop: stop,
+            _folder: folder,
+        }
+    }
+
+    async fn embedded() -> Self {
+        Self::at(Place::Sqlite(std::path::PathBuf::new()), 1).await
+    }
+
+    async fn live(&self, label: &str, life: Life) -> PresenceId {
+        let now = self.world.clock.now();
+        let new = NewClaim {
+            steps: verbs::step_names(Verb::Provision),
+            life,
+            care_at: now,
+            ..claim("nha-dang-ky-mau", label)
+        };
+        let accepted = self.world.store.accept(new, now).await.unwrap();
+        self.comes_to(accepted.presence, PresenceState::Live).await;
+        accepted.presence
+    }
+
+    async fn comes_to(&self, presence: PresenceId, state: PresenceState) {
+        wait_for(&format!("the presence to be {state}"), LIMIT, async || {
+            let found = self.world.presence(presence).await;
+            if found.state == state {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{:?} {:?} {:?}",
+                    found.state,
+                    found.life,
+                    self.world.post.letters()
+                ))
+            }
+        })
+        .await;
+    }
+
+    async fn told(&self, words: &str, times: usize) {
+        wait_for(&format!("{times} letters of {words}"), LIMIT, async || {
+            let letters = self.world.post.letters();
+            let count = letters
+                .iter()
+                .filter(|letter| letter.contains(words))
+                .count();
+            if count == times {
+                Ok(())
+            } else {
+                Err(format!("{letters:?}"))
+            }
+        })
+        .await;
+    }
+
+    fn days(&self, days: u32) {
+        self.world.clock.forward(DAY * days);
+    }
+
+    fn in_days(&self, days: i64) -> Timestamp {
+        self.world.clock.now() + SignedDuration::from_hours(24 * days)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_term_ends_after_reminders_and_the_name_goes_the_way_of_all_names() {
+    let living = Living::embedded().await;
+    let life = Life {
+        term_ends_at: Some(living.in_days(100)),
+        ..Life::default()
+    };
+    let presence = living.live("ky-han", life).await;
+    // 60, 30, 14, 7 days and one day before the end, each spread over some hours: each once.
+    living.world.clock.forward(Duration::from_hours(2));
+    for (days, letters) in [(41, 1), (30, 2), (16, 3), (7, 4), (5, 5)] {
+        living.days(days);
+        living.world.clock.forward(Duration::from_hours(1));
+        living.told("TermEnds", letters).await;
+    }
+    living.days(2);
+    living.comes_to(presence, PresenceState::Expired).await;
+    living.told("TermEnded", 1).await;
+    let picture = living.world.picture(presence).await;
+    assert_eq!(
+        picture["hosts"]["NAME.biz.vn"]["site"]["service"],
+        "expired"
+    );
+    assert_eq!(picture["mail"]["domain"]["service"], "suspended");
+    assert_eq!(picture["planes"]["site"], "suspended");
+    assert_eq!(picture["planes"]["dns"], "ready", "the zone stays served");
+
+    // Nobody renews it in 25 days; in the 15 after those the name is withdrawn, then its data erased.
+    living.days(40);
+    living.comes_to(presence, PresenceState::Released).await;
+    living.told("Released", 1).await;
+    living.days(31);
+    living.comes_to(presence, PresenceState::Purged).await;
+    let found = living.world.presence(presence).await;
+    assert_eq!(found.plan.owner_name, "");
+    wait_for(
+        "nothing to be left to look at",
+        LIMIT,
+        async || match living.world.presence(presence).await.life.care_at {
+            None => Ok(()),
+            left => Err(format!("{left:?}")),
+        },
+    )
+    .await;
+    living.told("TermEnds", 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_term_is_renewed_in_time_and_not_after() {
+    let living = Living::embedded().await;
+    let world = &living.world;
+    let life = |days| Life {
+        term_ends_at: Some(living.in_days(days)),
+        ..Life::default()
+    };
+    let (soon, late) = (
+        living.live("kip", life(1)).await,
+        living.live("muon", life(1)).await,
+    );
+    living.days(2);
+    for presence in [soon, late] {
+        living.comes_to(presence, PresenceState::Expired).await;
+    }
+    let renew = async |presence| {
+        let rules = &world.ports.settings.term;
+        let store = &*world.store;
+        let term_ends_at = Some(living.in_days(365));
+        let request = Request::Renew { term_ends_at };
+        ask(
+            store,
+            store,
+            rules,
+            presence,
+            &request,
+            By::name("test"),
+            world.clock.now(),
+        )
+        .await
+    };
+    living.days(23);
+    renew(soon).await.unwrap();
+    living.comes_to(soon, PresenceState::Live).await;
+    assert_eq!(
+        world.picture(soon).await["mail"]["domain"]["service"],
+        "active"
+    );
+    living.days(2);
+    let refused = renew(late).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("the name is being withdrawn") || refused.contains("released"),
+        "{refused}"
+    );
+    living.days(14);
+    living.comes_to(late, PresenceState::Released).await;
+    assert_eq!(world.presence(soon).await.standing, Standing::Serving);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn missing_papers_stop_it_and_complete_ones_do_not() {
+    use hiendien_engine::store::Lifecycle;
+    let living = Living::embedded().await;
+    let life = || Life {
+        dossier_due_at: Some(living.in_days(7)),
+        ..Life::default()
+    };
+    let (missing, complete) = (
+        living.live("thieu", life()).await,
+        living.live("du", life()).await,
+    );
+    let now = living.world.clock.now();
+    assert!(
+        living
+            .world
+            .store
+            .complete_dossier(complete, now)
+            .await
+            .unwrap()
+    );
+    living.days(8);
+    living.comes_to(missing, PresenceState::Suspended).await;
+    living.told("Suspended", 1).await;
+    assert_eq!(
+        living.world.presence(complete).await.state,
+        PresenceState::Live
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_renewed_in_time_and_drift_is_repaired_and_counted() {
+    let living = Living::embedded().await;
+    let world = &living.world;
+    let presence = living.live("cham-soc", Life::default()).await;
+    assert_eq!(world.ca.orders(), 1);
+    living.days(61);
+    wait_for(
+        "the certificate to be renewed",
+        LIMIT,
+        async || match world.ca.orders() {
+            2 => Ok(()),
+            orders => Err(format!("{orders} orders")),
+        },
+    )
+    .await;
+    // Nobody was seen there for 60 days.
+    living.told("Dormant", 1).await;
+
+    // A server loses the zone; another the mail domain. Each is found and put back.
+    let name = world.presence(presence).await.plan.name;
+    world.store.remove_zone(presence, &name).await.unwrap();
+    world.mail.lose(presence);
+    living.days(1);
+    wait_for("the drift to be repaired", LIMIT, async || {
+        let picture = world.picture(presence).await;
+        if picture["zone"].is_null() || picture["mail"]["domain"].is_null() {
+            Err(format!("{picture:#}"))
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+    let events = world.store.events(Some(presence), 0, 1000).await.unwrap();
+    let drift = events
+        .iter()
+        .find(|event| event.kind == "drift.found")
+        .unwrap();
+    let planes: Vec<_> = drift.detail["drift"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|drift| drift["plane"].clone())
+        .collect();
+    assert_eq!(planes, ["dns", "mail"]);
+    living.comes_to(presence, PresenceState::Live).await;
+    assert_eq!(
+        world.ca.orders(),
+        2,
+        "a repair orders no certificate that is good"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_keepers_of_one_store_remind_an_owner_once() {
+    let server = tokio::task::spawn_blocking(Postgres::start).await.unwrap();
+    let place = Place::Postgres(server.settings());
+    let migrated = place.clone();
+    tokio::task::spawn_blocking(move || migrate(&migrated))
+        .await
+        .unwrap()
+        .unwrap();
+    let living = Living::at(place, 3).await;
+    let life = |living: &Living| Life {
+        term_ends_at: Some(living.in_days(100)),
+        ..Life::default()
+    };
+    for label in ["mot", "hai", "ba", "bon"] {
+        living.live(label, life(&living)).await;
+    }
+    living.days(41);
+    living.told("TermEnds", 4).await;
+    assert_eq!(living.world.post.sent("TermEnds"), 4, "none was sent twice");
+}
