@@ -173,7 +173,9 @@ fn measure(settings: &Settings) -> anyhow::Result<()> {
     let mut ran: BTreeMap<&str, Vec<Ran>> = BTreeMap::new();
     for round in 1..=settings.rounds {
         println!("round {round} of {}", settings.rounds);
-        for (name, side) in &sides {
+        // Each round begins with another, so that none is always the one after a certain other.
+        let order = sides.iter().cycle().skip(round).take(sides.len());
+        for (name, side) in order {
             let one = match (side, &settings.peer) {
                 (Side::Ours { site, workers }, _) => {
                     run_ours(site, settings.operations, *workers, &how)?
