@@ -62,7 +62,7 @@ struct Settings {
     /// Presences stored before, smaller store
     #[arg(long, default_value_t = 10_000)]
     some: u32,
-    /// Presences stored before, larger store; one takes about 10 kB
+    /// Presences stored before, larger store; one takes about 40 kB of disk
     #[arg(long, default_value_t = 50_000)]
     many: u32,
     /// Lease of the worker that is killed, in milliseconds
