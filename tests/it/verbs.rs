@@ -16,7 +16,10 @@ use hiendien_domain::lifecycle::{Direction, OperationState, Verb};
 use hiendien_domain::secret::Secret;
 use hiendien_engine::clock::Clock;
 use hiendien_engine::operation::{Operation, PlaneChange, RunEnd, StepLog};
-use hiendien_engine::ports::{Mailboxes, PortError, Zones};
+use hiendien_engine::ports::{
+    CertificateOrder, CertificateVault, FailureKind, Mailboxes, PortError, SiteService, ZoneSource,
+    Zones,
+};
 use hiendien_engine::presence::Presence;
 use hiendien_engine::request::{Asked, By, Registrant, Request, ask};
 use hiendien_engine::retry::RetryPolicy;
@@ -577,6 +580,40 @@ async fn on_sqlite(verb: Verb) {
 
 async fn on_postgres(verb: Verb) {
     stands_its_runs(&Stores::postgres().await, verb).await;
+}
+
+/// A worker that slept through its lease, and wakes up when others have ended the operation, makes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_made_when_no_operation_is_under_way() {
+    let bed = Stores::Sqlite.bed().await;
+    let world = &bed.world;
+    let (id, operation) = story(&bed, Verb::Provision).await;
+    run(world, operation, NO_FAULTS, DONE).await;
+    let presence = world.presence(id).await;
+    let name = presence.plan.name.clone();
+    let (store, apex) = (Arc::clone(&world.store), name.clone());
+    let zone = tokio::task::spawn_blocking(move || store.zone(&apex))
+        .await
+        .unwrap();
+    let zone = zone.unwrap().unwrap().spec;
+    let revision = presence.revision.unwrap();
+    let now = world.clock.now();
+    let order = CertificateOrder {
+        directory: "https://ca.test/dir".to_owned(),
+        order_url: "https://ca.test/order/1".to_owned(),
+        key_pem: Secret::new("key"),
+        names: vec![name.clone()],
+    };
+    let tried = [
+        world.store.put_zone(id, &zone).await.map(drop),
+        world.store.publish(id, &name, &revision, now).await,
+        world.store.set_service(id, SiteService::Suspended).await,
+        world.store.put_order(id, &order).await,
+    ];
+    for refused in tried {
+        assert_eq!(refused.unwrap_err().kind, FailureKind::Rejected);
+    }
+    assert!(world.store.order(id).await.unwrap().is_none());
 }
 
 /// One test a verb and store, so that they run side by side; `every_verb_is_run` holds the list complete.

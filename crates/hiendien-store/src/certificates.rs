@@ -113,6 +113,7 @@ impl CertificateVault for Store {
         order: &CertificateOrder,
     ) -> Result<(), PortError> {
         let action = "storing the certificate order";
+        let id = presence;
         let presence = presence.to_string();
         let sealed = self
             .seal
@@ -120,6 +121,9 @@ impl CertificateVault for Store {
             .port(action)?;
         let order = order.clone();
         let put = move |connection: &Connection<'_>| {
+            if !may_make(connection, id)? {
+                return Ok(false);
+            }
             connection.execute(
                 "INSERT INTO certificate_order
                      (presence_id, directory, order_url, names, key_pem)
@@ -135,9 +139,10 @@ impl CertificateVault for Store {
                     &sealed,
                 ],
             )?;
-            Ok(())
+            Ok(true)
         };
-        self.database.write(put).await.port(action)
+        let made = self.database.write(put).await.port(action)?;
+        made_unless_given_up(made, action)
     }
 
     async fn remove_order(&self, presence: PresenceId) -> Result<(), PortError> {

@@ -66,9 +66,9 @@ pub(crate) fn add_operation(
     Ok(())
 }
 
-/// Whether something may be made for a presence: not once it has given its name up, nor while it is being
-/// undone, so that a worker that slept through its lease makes nothing that nobody will take away.
-/// What has no presence, such as the platform's own zone, may.
+/// Whether something may be made for a presence: only while an operation is under way, not while it is
+/// being undone, and not once its name was given up, so that a worker that slept through its lease
+/// makes nothing that nobody will take away. What has no presence, such as the platform's own zone, may.
 pub(crate) fn may_make(
     connection: &Connection<'_>,
     presence: PresenceId,
@@ -76,7 +76,8 @@ pub(crate) fn may_make(
     let refused = connection.query_first(
         "SELECT presence.id FROM presence JOIN operation ON operation.id = presence.operation_id
          WHERE presence.id = ?1 AND (presence.standing IN (?2, ?3, ?4)
-             OR (operation.direction = ?5 AND operation.prior IS NULL AND operation.ended_at IS NULL))",
+             OR operation.ended_at IS NOT NULL
+             OR (operation.direction = ?5 AND operation.prior IS NULL))",
         params![
             &presence.to_string(),
             Standing::Released.word(),
@@ -90,7 +91,8 @@ pub(crate) fn may_make(
 }
 
 /// What [`may_make`] refuses with.
-pub(crate) const GIVEN_UP: &str = "the presence has given its name up, or is being undone";
+pub(crate) const GIVEN_UP: &str =
+    "the presence has given its name up, is being undone, or has no operation under way";
 
 /// Refuses where [`may_make`] did.
 pub(crate) fn made_unless_given_up(made: bool, action: impl Into<String>) -> Result<(), PortError> {

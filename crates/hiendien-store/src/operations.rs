@@ -458,6 +458,11 @@ fn end_run(
             "UPDATE operation SET prior = NULL WHERE id = ?1",
             params![operation],
         )?;
+        // What it ordered it has got, or given up; an order left over by a worker that came too late is nobody's.
+        connection.execute(
+            "DELETE FROM certificate_order WHERE presence_id = ?1",
+            params![presence],
+        )?;
     }
     // Whoever is told of it is told what the presence is now.
     add_event(

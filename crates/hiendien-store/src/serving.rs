@@ -77,21 +77,23 @@ impl Publications for Store {
         presence: PresenceId,
         service: SiteService,
     ) -> Result<(), PortError> {
-        let presence = presence.to_string();
         let set = move |connection: &Connection<'_>| {
+            if !may_make(connection, presence)? {
+                return Ok(false);
+            }
+            let presence = presence.to_string();
             let changed = connection.execute(
                 "UPDATE presence SET service = ?2 WHERE id = ?1 AND service <> ?2",
                 params![&presence, service.word()],
             )?;
-            match changed {
-                0 => Ok(()),
-                _ => bump_version(connection),
+            if changed > 0 {
+                bump_version(connection)?;
             }
+            Ok(true)
         };
-        self.database
-            .write(set)
-            .await
-            .port("setting what the edge shows")
+        let action = "setting what the edge shows";
+        let made = self.database.write(set).await.port(action)?;
+        made_unless_given_up(made, action)
     }
 
     async fn withdraw(&self, presence: PresenceId) -> Result<(), PortError> {
