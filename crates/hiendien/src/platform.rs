@@ -9,6 +9,7 @@ use std::time::Duration;
 use hiendien_domain::ids::PresenceId;
 use hiendien_domain::name::DomainName;
 use hiendien_domain::records::platform_zone;
+use hiendien_engine::clock::Clock;
 use hiendien_engine::ports::{Certificate, Certificates, ErrorChain, PortError, Zones};
 use tokio::process::Command;
 use tokio::sync::watch;
@@ -18,6 +19,9 @@ use crate::config::Config;
 
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often is looked whether the certificate of the mail hosts is to be renewed. Renewal is due weeks before
+/// the end, so a look that fails leaves many more.
+const RENEWAL_LOOK_EVERY: Duration = Duration::from_hours(6);
 /// Bound of the command that makes the mail servers read their certificate again.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -78,10 +82,47 @@ pub(crate) async fn keep_certificate(
     }
 }
 
+/// Renews the certificate in time, and hands it to the mail servers, until `stopping` turns true.
+pub(crate) async fn renew_certificate(
+    config: &Config,
+    certificates: &dyn Certificates,
+    clock: &dyn Clock,
+    mut stopping: watch::Receiver<bool>,
+) {
+    while !*stopping.borrow() {
+        tokio::select! {
+            () = tokio::time::sleep(RENEWAL_LOOK_EVERY) => {}
+            _ = stopping.changed() => return,
+        }
+        if let Err(error) = renew_if_due(config, certificates, clock).await {
+            tracing::error!(error = %ErrorChain(&error), "the certificate of the mail hosts is not renewed yet, will retry");
+        }
+    }
+}
+
+async fn renew_if_due(
+    config: &Config,
+    certificates: &dyn Certificates,
+    clock: &dyn Clock,
+) -> Result<(), PortError> {
+    let renewal_at = certificates.renewal_at(own()).await?;
+    if renewal_at.is_none_or(|at| at > clock.now()) {
+        return Ok(());
+    }
+    let certificate = certificates
+        .renew(own(), &config.platform.apex, &names(config))
+        .await?;
+    hand_over(config, certificate).await
+}
+
 async fn install(config: &Config, certificates: &dyn Certificates) -> Result<(), PortError> {
     let certificate = certificates
         .obtain(own(), &config.platform.apex, &names(config))
         .await?;
+    hand_over(config, certificate).await
+}
+
+async fn hand_over(config: &Config, certificate: Certificate) -> Result<(), PortError> {
     let tls = config.mail.tls.clone();
     let write = move || write_pair(&tls, &certificate);
     let action = format!(

@@ -112,11 +112,20 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         // Mail programs verify the mail hosts' certificate, so it comes before the first operation.
         let certificates = hands.certificates.clone();
         platform::keep_certificate(Arc::clone(&of_config), certificates, stopped.clone()).await;
-        match of_config.worker.slots {
-            // Others work; a sender that is gone ends this as well.
-            0 => drop(stopped.wait_for(|stopped| *stopped).await),
-            slots => work::run(&of_config, slots, &kept, &hands, stopped).await,
-        }
+        let renewal = platform::renew_certificate(
+            &of_config,
+            &*hands.certificates,
+            &*kept.clock,
+            stopped.clone(),
+        );
+        let work = async {
+            match of_config.worker.slots {
+                // Others work; a sender that is gone ends this as well.
+                0 => drop(stopped.wait_for(|stopped| *stopped).await),
+                slots => work::run(&of_config, slots, &kept, &hands, stopped).await,
+            }
+        };
+        tokio::join!(renewal, work);
         Ok(())
     });
     tracing::info!(api = %config.api.listen, "serving");
