@@ -45,6 +45,9 @@ impl Default for GateSettings {
     }
 }
 
+/// How long others wait while one step tries whether an open breaker may close.
+const TRIAL_WAIT: Duration = Duration::from_secs(3);
+
 #[derive(Debug, Default)]
 struct Breaker {
     /// Operations that failed since the last success.
@@ -95,8 +98,8 @@ impl Gates {
         if until > now {
             return Some(until);
         }
-        // Whoever asks next waits for what comes of this one.
-        breaker.open_until = now.checked_add(self.settings.open.wait_max).ok();
+        // Whoever asks next waits for what comes of this one, and not much longer.
+        breaker.open_until = now.checked_add(TRIAL_WAIT).ok();
         None
     }
 
