@@ -48,29 +48,31 @@ async fn three_workers_share_the_work_and_a_frozen_one_corrupts_nothing() {
     }
     // Freeze the first in the middle of its work, for longer than its lease.
     let frozen = workers[0].id().to_string();
-    wait_for("the first worker to be at work", LIMIT, async || {
+    let held = wait_for("the first worker to be at work", LIMIT, async || {
         for number in 0..CLAIMS {
             let (_, _, presence) = api.get(&format!("/v1/presences/{}", name(number))).await;
             let running = operation(&api, &presence).await["state"] == "running";
             if running && workers_of(&api, &name(number)).await.last() == Some(&frozen) {
-                return Ok(());
+                return Ok(name(number));
             }
         }
         Err("it has none".to_owned())
     })
     .await;
     workers[0].signal("STOP");
-    wait_for("the others to finish all there is", LIMIT, async || {
-        for number in 0..CLAIMS {
-            let (_, _, presence) = api.get(&format!("/v1/presences/{}", name(number))).await;
-            if presence["state"] != "live" {
-                return Err(format!("{}: {}", name(number), presence["state"]));
-            }
+    wait_for("another to take what it held", LIMIT, async || {
+        let workers = workers_of(&api, &held).await;
+        match workers.last() {
+            Some(worker) if *worker != frozen => Ok(()),
+            _ => Err(format!("{workers:?}")),
         }
-        Ok(())
     })
     .await;
+    // It wakes up in the middle of what another does by now.
     workers[0].signal("CONT");
+    for number in 0..CLAIMS {
+        api.live(&name(number), LIMIT).await;
+    }
 
     // Awake again it takes part, and what it had held stays as the others have left it.
     for number in CLAIMS..CLAIMS + 6 {
