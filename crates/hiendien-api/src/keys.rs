@@ -5,24 +5,18 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
+use hiendien_domain::name::is_slug;
 use hiendien_engine::store::ApiKey;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::auth::Caller;
-use crate::request::Path;
+use crate::request::{Path, whole};
 use crate::wire::{KeyView, NewKey};
 use crate::{ApiState, Problem};
 
 /// The key that the service makes for its own operator at its start.
 const OPERATOR: &str = "operator";
-
-pub(crate) fn is_slug(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-}
 
 fn fault(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_key", detail)
@@ -45,9 +39,7 @@ pub(crate) async fn put(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<KeyView>), Problem> {
     caller.must_be_operator("make API keys")?;
-    let body = body.map_err(|rejection| {
-        Problem::new(rejection.status(), "body_unreadable", rejection.body_text())
-    })?;
+    let body = whole(body)?;
     let new: NewKey = serde_json::from_slice(&body).map_err(|error| {
         fault(format!(
             "write the body as `{{\"registrar\": \"my-registrar\"}}`, or `null` for an operator's key: {error}"

@@ -1,5 +1,7 @@
 //! Parts of a request, with a problem document where one cannot be read.
 
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequestParts, Path as AxumPath, Query as AxumQuery};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -40,4 +42,11 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             )),
         }
     }
+}
+
+/// The body of a request, where it has arrived whole.
+pub(crate) fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
+    body.map_err(|rejection| {
+        Problem::new(rejection.status(), "body_unreadable", rejection.body_text())
+    })
 }

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use hiendien_domain::ids::OperationId;
 use hiendien_domain::lifecycle::Verb;
-use hiendien_domain::name::{LocalPart, MailAddress};
+use hiendien_domain::name::{LocalPart, MailAddress, is_slug};
 use hiendien_engine::presence::Presence;
 use hiendien_engine::request::{AskError, Asked, By, Registrant, Request, ask};
 use hiendien_engine::store::{Abandoning, Decision, RequestKey};
@@ -22,7 +22,7 @@ use crate::claims::checked;
 use crate::idempotent::{Answer, once};
 use crate::operations::seen_operation;
 use crate::presences::seen_presence;
-use crate::request::Path;
+use crate::request::{Path, whole};
 use crate::wire::OperationView;
 use crate::{ApiState, Problem};
 
@@ -117,12 +117,6 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         .map_err(|error| invalid(format!("the body is not what this verb takes: {error}")))
 }
 
-fn bytes(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
-    body.map_err(|rejection| {
-        Problem::new(rejection.status(), "body_unreadable", rejection.body_text())
-    })
-}
-
 /// Asks the verb that the path names.
 pub(crate) async fn ask_verb(
     State(state): State<ApiState>,
@@ -139,7 +133,7 @@ pub(crate) async fn ask_verb(
         .replace('-', "_")
         .parse()
         .map_err(|_| not_found(format!("there is no verb `{verb}`: see docs/api.md")))?;
-    let body = bytes(body)?;
+    let body = whole(body)?;
     let presence = seen_presence(&state, &caller, &which).await?;
     let work = async |asked_with: RequestKey| {
         let request = request(&state, &caller, &presence, verb, &body).await?;
@@ -279,15 +273,9 @@ async fn publish(
 }
 
 fn transfer(caller: &Caller, transfer: Transfer) -> Result<Request, Problem> {
-    let slug = |text: &str| {
-        (1..=64).contains(&text.len())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-    };
     if let Some(registrar) = &transfer.registrar {
         caller.must_be_operator("move a presence to another registrar")?;
-        if !slug(&registrar.name) {
+        if !is_slug(&registrar.name) {
             return Err(invalid(
                 "`registrar.name` is not 1 to 64 of a-z, 0-9 and `-`",
             ));
@@ -365,7 +353,7 @@ pub(crate) async fn review(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     caller.must_be_operator("decide on held names")?;
-    let body = bytes(body)?;
+    let body = whole(body)?;
     let presence = seen_presence(&state, &caller, &which).await?;
     let work = async |_: RequestKey| {
         let Review { decision } = read(&body)?;

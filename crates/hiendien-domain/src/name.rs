@@ -269,3 +269,9 @@ impl From<MailAddress> for String {
         address.0
     }
 }
+/// Whether a text is a plain name, of a registrar, an API key or a webhook: 1 to 64 of a-z, 0-9 and `-`.
+/// It changes the meaning of no URL it is put into.
+pub fn is_slug(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=64).contains(&text.len()) && text.bytes().all(is_plain)
+}

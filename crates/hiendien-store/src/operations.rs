@@ -515,14 +515,17 @@ fn set_state(
     Ok((changed > 0).then_some(state))
 }
 
-/// A presence that needed a person and waits for a server alone says what it is again.
-fn go_on(connection: &Connection<'_>, presence: &str) -> Result<(), StoreError> {
-    let standing: Standing = connection.query_one(
+fn standing_of(connection: &Connection<'_>, presence: &str) -> Result<Standing, StoreError> {
+    connection.query_one(
         "SELECT standing FROM presence WHERE id = ?1",
         params![presence],
         |row| text(row, "standing"),
-    )?;
-    let state = match standing {
+    )
+}
+
+/// A presence that needed a person and waits for a server alone says what it is again.
+fn go_on(connection: &Connection<'_>, presence: &str) -> Result<(), StoreError> {
+    let state = match standing_of(connection, presence)? {
         Standing::Provisioned => PresenceState::Provisioning,
         Standing::Released => PresenceState::Releasing,
         standing => standing.reached(),
@@ -545,13 +548,8 @@ fn reach(
     presence: &str,
     now: Timestamp,
 ) -> Result<PresenceState, StoreError> {
-    let standing: Standing = connection.query_one(
-        "SELECT standing FROM presence WHERE id = ?1",
-        params![presence],
-        |row| text(row, "standing"),
-    )?;
     // What was provisioned serves from now on.
-    let standing = match standing {
+    let standing = match standing_of(connection, presence)? {
         Standing::Provisioned => Standing::Serving,
         standing => standing,
     };

@@ -11,6 +11,7 @@ use hiendien_api::{
 };
 use hiendien_domain::fault::Fault;
 use hiendien_domain::ids::OperationId;
+use hiendien_domain::name::is_slug;
 use hiendien_domain::secret::Secret;
 use reqwest::{Method, RequestBuilder};
 use serde::Deserialize;
@@ -283,10 +284,4 @@ impl Client {
         self.send(self.http.get(format!("{url}{and}after={after}")))
             .await
     }
-}
-
-/// A name that would change the meaning of a URL must not get into one.
-fn is_slug(name: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=64).contains(&name.len()) && name.bytes().all(is_plain)
 }

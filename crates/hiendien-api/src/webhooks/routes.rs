@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use hiendien_domain::ids::PresenceId;
+use hiendien_domain::name::is_slug;
 use hiendien_engine::webhooks::{
     DeliveryLine, DeliveryState, ENDPOINTS_MAX, NewWebhook, PATTERNS_MAX, Pattern, SetUp, Wanted,
     Webhook,
@@ -15,8 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sender::new_secret;
 use crate::auth::Caller;
-use crate::keys::is_slug;
-use crate::request::{Path, Query};
+use crate::request::{Path, Query, whole};
 use crate::{ApiState, Problem};
 
 /// Most lines of a page of the delivery log.
@@ -185,12 +185,6 @@ fn no_such(name: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
 }
 
-fn bytes(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
-    body.map_err(|rejection| {
-        Problem::new(rejection.status(), "body_unreadable", rejection.body_text())
-    })
-}
-
 pub(crate) async fn list(
     State(state): State<ApiState>,
     caller: Caller,
@@ -219,7 +213,7 @@ pub(crate) async fn put(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<WebhookView>), Problem> {
     let registrar = whose(&caller, &of)?;
-    let body = bytes(body)?;
+    let body = whole(body)?;
     if !is_slug(&name) {
         return Err(fault("the name is not 1 to 64 of a-z, 0-9 and `-`"));
     }
@@ -365,7 +359,7 @@ pub(crate) async fn replay(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<ReplayView>), Problem> {
     let registrar = whose(&caller, &of)?;
-    let body = bytes(body)?;
+    let body = whole(body)?;
     let Replay { after } = serde_json::from_slice(&body)
         .map_err(|error| fault(format!("write the body as `{{\"after\": 17}}`: {error}")))?;
     let now = state.clock.now();

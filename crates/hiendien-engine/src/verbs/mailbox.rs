@@ -9,8 +9,7 @@ use hiendien_domain::name::LocalPart;
 use crate::ports::{FailureKind, PortError};
 use crate::request::Request;
 use crate::step::{Notice, Run, Step, StepSpec};
-use crate::verbs::provision::{BuildSite, PublishSite};
-use crate::verbs::publish::VerifyRevision;
+use crate::verbs::provision::{BuildSite, PublishSite, VerifySite};
 use crate::verbs::service::VerifySettledMail;
 use crate::verbs::shared::{make_links, tell};
 use crate::verbs::transfer::CloseAccess;
@@ -20,7 +19,7 @@ pub const RENAME: &[StepSpec] = &[
     StepSpec::of::<RenameMailbox>(),
     StepSpec::of::<BuildSite>(),
     StepSpec::of::<PublishSite>(),
-    StepSpec::of::<VerifyRevision>(),
+    StepSpec::of::<VerifySite>(),
     StepSpec::of::<VerifyRenamedMail>(),
 ];
 

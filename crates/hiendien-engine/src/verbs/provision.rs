@@ -15,7 +15,7 @@ use hiendien_domain::site::RevisionHash;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ports::{BuildJob, Delegation, MailProof, PortError, SiteProof, ZoneProof};
+use crate::ports::{BuildJob, Certificate, Delegation, MailProof, PortError, SiteProof, ZoneProof};
 use crate::step::{Run, Step, StepSpec, WelcomeFacts};
 use crate::verbs::shared::{make_links, prove_absence, put_mail};
 
@@ -286,6 +286,15 @@ pub struct CertificateNote {
     pub not_after: Timestamp,
 }
 
+impl From<Certificate> for CertificateNote {
+    fn from(certificate: Certificate) -> Self {
+        Self {
+            serial: certificate.serial,
+            not_after: certificate.not_after,
+        }
+    }
+}
+
 /// One order with all the names the edge answers for.
 #[derive(Debug)]
 pub struct ObtainCertificate;
@@ -307,10 +316,7 @@ impl Step for ObtainCertificate {
             .certificates
             .obtain(run.presence.id, apex, &names)
             .await?;
-        Ok(CertificateNote {
-            serial: certificate.serial,
-            not_after: certificate.not_after,
-        })
+        Ok(certificate.into())
     }
 
     async fn undo(run: &Run) -> Result<(), PortError> {

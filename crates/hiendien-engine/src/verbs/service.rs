@@ -54,10 +54,7 @@ impl Step for RenewCertificate {
             .certificates
             .renew(run.presence.id, apex, &names)
             .await?;
-        Ok(CertificateNote {
-            serial: certificate.serial,
-            not_after: certificate.not_after,
-        })
+        Ok(certificate.into())
     }
 }
 

@@ -134,11 +134,7 @@ fn is_below(text: &str, bound: u8) -> bool {
 
 /// The text, where it is 1 to 64 of a-z, 0-9 and `-`.
 fn slug(text: &str) -> Option<String> {
-    let is_slug = (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    is_slug.then(|| text.to_owned())
+    crate::name::is_slug(text).then(|| text.to_owned())
 }
 
 const SCHEMA_VERSION: Format = Format {
