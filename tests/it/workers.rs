@@ -31,6 +31,13 @@ async fn operation(api: &Api, presence: &Value) -> Value {
     api.get(&format!("/v1/operations/{id}")).await.2
 }
 
+/// Whether the operation of a name is under way, begun last by this worker.
+async fn works_on(api: &Api, name: &str, worker: &str) -> bool {
+    let (_, _, presence) = api.get(&format!("/v1/presences/{name}")).await;
+    operation(api, &presence).await["state"] == "running"
+        && workers_of(api, name).await.last().map(String::as_str) == Some(worker)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_workers_share_the_work_and_a_frozen_one_corrupts_nothing() {
     let lab = Lab::start_on_postgres(|config, _| {
@@ -46,20 +53,23 @@ async fn three_workers_share_the_work_and_a_frozen_one_corrupts_nothing() {
         let (status, _, answer) = api.submit(claim, &format!("claim-{number}")).await;
         assert_eq!(status, 202, "{answer:#}");
     }
-    // Freeze the first in the middle of its work, for longer than its lease.
+    // Freeze the first in the middle of its work, for longer than its lease. Between the look and the
+    // signal the work may have ended: only what still runs once it is frozen is held by it.
     let frozen = workers[0].id().to_string();
-    let held = wait_for("the first worker to be at work", LIMIT, async || {
+    let held = wait_for("the first worker to be frozen at work", LIMIT, async || {
         for number in 0..CLAIMS {
-            let (_, _, presence) = api.get(&format!("/v1/presences/{}", name(number))).await;
-            let running = operation(&api, &presence).await["state"] == "running";
-            if running && workers_of(&api, &name(number)).await.last() == Some(&frozen) {
+            if !works_on(&api, &name(number), &frozen).await {
+                continue;
+            }
+            workers[0].signal("STOP");
+            if works_on(&api, &name(number), &frozen).await {
                 return Ok(name(number));
             }
+            workers[0].signal("CONT");
         }
         Err("it has none".to_owned())
     })
     .await;
-    workers[0].signal("STOP");
     wait_for("another to take what it held", LIMIT, async || {
         let workers = workers_of(&api, &held).await;
         match workers.last() {

@@ -9,6 +9,7 @@ mod claims;
 mod events;
 mod idempotent;
 mod keys;
+mod linger;
 mod operations;
 mod password;
 mod presences;
@@ -167,6 +168,7 @@ fn router(state: ApiState) -> Router {
         .layer(middleware::from_fn(bound))
         // One byte more than a claim may have, so that the claim's own fault is what the sender reads.
         .layer(DefaultBodyLimit::max(CLAIM_BYTES_MAX + 1))
+        .layer(middleware::from_fn(linger::linger))
         .with_state(state)
 }
 
