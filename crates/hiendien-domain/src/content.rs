@@ -3,7 +3,11 @@
 //! All text is plain text; escaping is the renderer's work. What may not be published (a phone
 //! number without consent, a birth date, a full 12-digit tax id) never gets this far.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::name::{DomainName, MailAddress};
 
@@ -26,11 +30,13 @@ impl SiteContent {
     /// The same site, saying nothing of anyone.
     #[must_use]
     pub fn emptied(&self) -> Self {
-        let site = self.site().clone();
+        let mut site = self.site().clone();
+        site.pictures.clear();
         match self {
             Self::Business(_) => Self::Business(Box::new(BusinessContent {
                 site,
                 trade_name: String::new(),
+                tagline: None,
                 about: String::new(),
                 industry: None,
                 phone: None,
@@ -40,10 +46,15 @@ impl SiteContent {
                     province: String::new(),
                 },
                 hours: Vec::new(),
+                closures: Vec::new(),
                 products: Vec::new(),
+                cover: None,
+                gallery: Vec::new(),
                 links: Vec::new(),
                 geo: None,
                 bank: None,
+                posts: Vec::new(),
+                pages: Vec::new(),
                 legal: LegalFooter {
                     legal_name: String::new(),
                     subject: String::new(),
@@ -59,6 +70,7 @@ impl SiteContent {
                 full_name: String::new(),
                 headline: String::new(),
                 summary: String::new(),
+                portrait: None,
                 school: None,
                 study_field: None,
                 location: None,
@@ -75,6 +87,7 @@ impl SiteContent {
                 interests: Vec::new(),
                 references: Vec::new(),
                 posts: Vec::new(),
+                pages: Vec::new(),
             })),
         }
     }
@@ -100,6 +113,145 @@ pub struct SiteIdentity {
     pub abuse_url: String,
     /// Day of the grant, `YYYY-MM-DD`; the content's only date, so that rendering stays deterministic.
     pub since: String,
+    /// The language of the owner's texts and of the words around them.
+    #[serde(default)]
+    pub language: Language,
+    /// The colour a palette is made from; a template has its own where there is none.
+    #[serde(default)]
+    pub accent: Option<Accent>,
+    /// Version of the rules a legal footer follows.
+    #[serde(default)]
+    pub legal_profile: LegalProfile,
+    /// All pictures of the site, also those that texts name by `anh:ID`.
+    #[serde(default)]
+    pub pictures: Vec<Picture>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Language {
+    #[default]
+    Vi,
+    En,
+}
+
+/// Which rules say what the footer of a business page must hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LegalProfile {
+    /// Decree 52/2013/NĐ-CP, article 29, as amended by Decree 85/2021/NĐ-CP.
+    #[default]
+    #[serde(rename = "nd52-2013")]
+    Decree52,
+}
+
+/// A colour, `#rrggbb` in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Accent(String);
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{0}` is not a colour: it is written `#rrggbb`, such as `#b3541e`")]
+pub struct AccentError(pub String);
+
+impl Accent {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Accent {
+    type Err = AccentError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let colour = text.to_ascii_lowercase();
+        match colour.strip_prefix('#') {
+            Some(digits)
+                if digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+            {
+                Ok(Self(colour))
+            }
+            _ => Err(AccentError(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for Accent {
+    type Error = AccentError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Accent> for String {
+    fn from(accent: Accent) -> Self {
+        accent.0
+    }
+}
+
+/// Names an uploaded image within its presence: the first 128 bits of the SHA-256 of what was
+/// uploaded, 32 lower-case hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ImageId(String);
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{0}` is not an image: it has 32 lower-case hexadecimal digits")]
+pub struct ImageIdError(pub String);
+
+impl ImageId {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl FromStr for ImageId {
+    type Err = ImageIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() == 32 && text.bytes().all(digit) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ImageIdError(text.to_owned()))
+        }
+    }
+}
+
+impl TryFrom<String> for ImageId {
+    type Error = ImageIdError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<ImageId> for String {
+    fn from(id: ImageId) -> Self {
+        id.0
+    }
+}
+
+/// An image that was decoded and re-encoded in the container, as pages show it. Its files are
+/// `anh/{id}-{width}.{avif,webp,jpg}`, one for each width and form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Picture {
+    pub id: ImageId,
+    /// What it shows, for who cannot see it; empty for mere ornament.
+    pub alt: String,
+    /// Of the largest form, pixels.
+    pub width: u32,
+    pub height: u32,
+    /// Of all forms, pixels, ascending; the last is `width`.
+    pub widths: Vec<u32>,
+    /// A blurred likeness of a few pixels: a `data:image/webp;base64,` URL.
+    pub placeholder: String,
 }
 
 /// A shop, an enterprise, a household business.
@@ -108,6 +260,9 @@ pub struct BusinessContent {
     pub site: SiteIdentity,
     /// What the sign over the door says.
     pub trade_name: String,
+    /// One line below the name, the owner's own.
+    #[serde(default)]
+    pub tagline: Option<String>,
     /// One or two paragraphs, separated by blank lines; written from the claim's facts when the owner gave none.
     pub about: String,
     /// What the business does, in a few words.
@@ -115,11 +270,35 @@ pub struct BusinessContent {
     pub phone: Option<Phone>,
     pub address: Address,
     pub hours: Vec<OpeningHours>,
+    /// Days on which it is closed whatever `hours` say, such as over Tết; in order.
+    #[serde(default)]
+    pub closures: Vec<Closure>,
     pub products: Vec<Product>,
+    /// The first thing a visitor sees, above the fold.
+    #[serde(default)]
+    pub cover: Option<Picture>,
+    #[serde(default)]
+    pub gallery: Vec<Picture>,
     pub links: Vec<Link>,
     pub geo: Option<Geo>,
     pub bank: Option<BankTransfer>,
     pub legal: LegalFooter,
+    /// The newest first.
+    #[serde(default)]
+    pub posts: Vec<Post>,
+    #[serde(default)]
+    pub pages: Vec<Page>,
+}
+
+/// Days without service, both ends included.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closure {
+    /// `YYYY-MM-DD`.
+    pub from: String,
+    /// `YYYY-MM-DD`, not before `from`.
+    pub to: String,
+    /// Such as `Nghỉ Tết Nguyên đán`.
+    pub reason: Option<String>,
 }
 
 /// A telephone number in the two forms a page needs.
@@ -158,6 +337,13 @@ pub struct Product {
     /// Whole đồng; `None` is shown as "giá liên hệ".
     pub price_vnd: Option<u64>,
     pub tax_included: bool,
+    #[serde(default)]
+    pub description: Option<String>,
+    /// Heading it stands under, such as `Món chính`; equal groups stand together.
+    #[serde(default)]
+    pub group: Option<String>,
+    #[serde(default)]
+    pub photo: Option<Picture>,
 }
 
 /// A link to the owner's page elsewhere.
@@ -210,6 +396,8 @@ pub struct CvContent {
     pub headline: String,
     /// Written from the claim's facts when the owner gave none.
     pub summary: String,
+    #[serde(default)]
+    pub portrait: Option<Picture>,
     pub school: Option<String>,
     pub study_field: Option<String>,
     /// Province name, when the owner's résumé gives a location.
@@ -226,7 +414,10 @@ pub struct CvContent {
     pub languages: Vec<Skill>,
     pub interests: Vec<Skill>,
     pub references: Vec<Reference>,
+    /// The newest first.
     pub posts: Vec<Post>,
+    #[serde(default)]
+    pub pages: Vec<Page>,
 }
 
 /// A dated entry of a CV, whatever its section.
@@ -264,6 +455,20 @@ pub struct Post {
     pub title: String,
     /// `YYYY-MM-DD`.
     pub date: String,
-    /// Markdown; raw HTML in it is shown as text.
+    /// Markdown; raw HTML in it is shown as text. `![what it shows](anh:ID)` is a picture of the site.
+    pub body: String,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    #[serde(default)]
+    pub cover: Option<Picture>,
+}
+
+/// A page of the owner's own, at `/{slug}/`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// Lower-case ASCII, unique within the site, none of the paths a site has anyway.
+    pub slug: String,
+    pub title: String,
+    /// Markdown, as in [`Post`].
     pub body: String,
 }

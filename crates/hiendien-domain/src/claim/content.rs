@@ -7,8 +7,9 @@ use super::{
     Business, Claim, Network, Person, Purpose, SubjectType, identifiers, names, provinces,
 };
 use crate::content::{
-    Address, BankTransfer, BusinessContent, CvContent, Experience, Geo, LegalFooter, Link,
-    OpeningHours, Phone, Post, Product, Reference, SiteContent, SiteIdentity, Skill,
+    Address, BankTransfer, BusinessContent, CvContent, Experience, Geo, Language, LegalFooter,
+    LegalProfile, Link, OpeningHours, Phone, Post, Product, Reference, SiteContent, SiteIdentity,
+    Skill,
 };
 use crate::platform::Platform;
 
@@ -19,6 +20,10 @@ pub(crate) fn of(claim: &Claim, platform: &Platform) -> SiteContent {
         email: claim.mailboxes[0].at(&claim.domain),
         abuse_url: platform.abuse_url.clone(),
         since: claim.granted_on.to_string(),
+        language: Language::default(),
+        accent: None,
+        legal_profile: LegalProfile::default(),
+        pictures: Vec::new(),
     };
     match (&claim.business, &claim.person) {
         (Some(business), _) => {
@@ -62,6 +67,7 @@ fn business_content(claim: &Claim, business: &Business, site: SiteIdentity) -> B
             )
         }),
         trade_name: business.trade_name.clone(),
+        tagline: None,
         industry,
         phone,
         hours: profile
@@ -73,6 +79,7 @@ fn business_content(claim: &Claim, business: &Business, site: SiteIdentity) -> B
                 closes: hours.closes.clone(),
             })
             .collect(),
+        closures: Vec::new(),
         products: profile
             .products
             .iter()
@@ -81,8 +88,13 @@ fn business_content(claim: &Claim, business: &Business, site: SiteIdentity) -> B
                 unit: product.unit.clone(),
                 price_vnd: product.price_vnd,
                 tax_included: product.tax_included,
+                description: None,
+                group: None,
+                photo: None,
             })
             .collect(),
+        cover: None,
+        gallery: Vec::new(),
         links: profile
             .links
             .iter()
@@ -119,6 +131,8 @@ fn business_content(claim: &Claim, business: &Business, site: SiteIdentity) -> B
         },
         address,
         site,
+        posts: Vec::new(),
+        pages: Vec::new(),
     }
 }
 
@@ -322,6 +336,7 @@ fn cv_content(person: &Person, site: SiteIdentity) -> CvContent {
         full_name: person.full_name.clone(),
         headline,
         summary,
+        portrait: None,
         school,
         study_field: person.study_field.clone(),
         location: basics
@@ -347,6 +362,7 @@ fn cv_content(person: &Person, site: SiteIdentity) -> CvContent {
             })
             .collect(),
         posts: posts(person),
+        pages: Vec::new(),
     }
 }
 
@@ -366,6 +382,8 @@ fn posts(person: &Person) -> Vec<Post> {
             title: post.title.clone(),
             date: post.date.to_string(),
             body: post.body.clone(),
+            tags: Vec::new(),
+            cover: None,
         });
     }
     posts.sort_by(|left, right| right.date.cmp(&left.date));
