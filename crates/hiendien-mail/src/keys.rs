@@ -4,10 +4,10 @@
 //! record to publish is read from it. So a crash or a second worker cannot publish another key than
 //! the one that signs.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::encoding::{AsBigEndian, AsDer, Curve25519SeedBin, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
@@ -21,7 +21,9 @@ use hiendien_domain::secret::Secret;
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use tokio::sync::mpsc;
-use uuid::Uuid;
+
+/// Times a file that others put in its place meanwhile is opened again.
+const OPEN_ATTEMPTS_MAX: usize = 5;
 
 /// Both keys of a name: RSA-2048, which every receiver verifies, and Ed25519 (RFC 8463), in the
 /// signer's formats.
@@ -126,13 +128,16 @@ pub(crate) fn point(
 pub(crate) fn unpoint(directory: &Path, presence: PresenceId, name: &str) -> io::Result<()> {
     let place = directory.join("names").join(name);
     let text = match fs::read_to_string(&place) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return remove_file(&beside(&place));
+        }
         read => read?,
     };
     let own = format!(" {presence}.");
     if text.lines().skip(1).any(|line| !line.contains(&own)) {
         return Ok(());
     }
+    remove_file(&beside(&place))?;
     remove_file(&place)
 }
 
@@ -142,7 +147,11 @@ pub(crate) fn remove(directory: &Path, presence: PresenceId) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
-        if name.to_str().is_some_and(|name| name.starts_with(&own)) {
+        // Half-written ones begin with a dot.
+        if name
+            .to_str()
+            .is_some_and(|name| name.trim_start_matches('.').starts_with(&own))
+        {
             remove_file(&entry.path())?;
         }
     }
@@ -160,7 +169,11 @@ fn remove_file(place: &Path) -> io::Result<()> {
 fn create_or_read(place: &Path, text: &Secret) -> io::Result<String> {
     match fs::read_to_string(place) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        read => return read,
+        read => {
+            // Left by a crash after the file was in its place.
+            remove_file(&beside(place))?;
+            return read;
+        }
     }
     match write_new(place, text.expose(), |new, place| fs::hard_link(new, place)) {
         Ok(()) => Ok(text.expose().to_owned()),
@@ -169,23 +182,50 @@ fn create_or_read(place: &Path, text: &Secret) -> io::Result<String> {
     }
 }
 
-/// Writes beside the place, readable by the directory's group, then puts it there whole.
+/// Where a file is written before it is whole; what a crash leaves there is written over by the next attempt.
+fn beside(place: &Path) -> PathBuf {
+    let name = place.file_name().unwrap_or_default().to_string_lossy();
+    place.with_file_name(format!(".{name}.new"))
+}
+
+/// Writes beside the place, readable by the directory's group, then puts it there whole. One process
+/// at a time: another one's attempt fails meanwhile.
 fn write_new(place: &Path, text: &str, put: fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
-    let new = place.with_file_name(format!(".{}.new", Uuid::new_v4()));
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o640)
-        .open(&new)?;
+    let new = beside(place);
+    let mut file = open_alone(&new)?;
     let written = file
-        .write_all(text.as_bytes())
+        .set_len(0)
+        .and_then(|()| file.write_all(text.as_bytes()))
         .and_then(|()| file.sync_all())
         .and_then(|()| put(&new, place));
-    match fs::remove_file(&new) {
-        // A rename has moved it.
-        Err(error) if error.kind() != io::ErrorKind::NotFound => written.and(Err(error)),
-        _ => written,
+    // A rename has moved it already.
+    written.and(remove_file(&new))
+}
+
+/// Opens the file for this process alone, whatever a crash has left of it.
+fn open_alone(new: &Path) -> io::Result<File> {
+    for _ in 0..OPEN_ATTEMPTS_MAX {
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o640)
+            .open(new)?;
+        file.try_lock()?;
+        // Whoever had it locked may have put it in its place, or taken it away, since it was opened.
+        let mine = file.metadata()?;
+        match fs::metadata(new) {
+            Ok(there) if there.ino() == mine.ino() && there.nlink() == 1 => return Ok(file),
+            Ok(there) if there.ino() == mine.ino() => remove_file(new)?,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
+    Err(io::Error::new(
+        io::ErrorKind::WouldBlock,
+        format!("`{}` is being written by others", new.display()),
+    ))
 }
 
 /// Makes keys in advance until nobody wants them, so that a burst does not wait for prime numbers.
@@ -225,6 +265,38 @@ mod tests {
             "v=DKIM1; k=ed25519; p=".len() + 44
         );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_a_crash_leaves_is_written_over_or_taken_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path();
+        let presence = PresenceId::new();
+        let pair = KeyPairs::make().unwrap();
+        let left = |selector: &str| place.join(format!(".{presence}.{selector}.key.new"));
+        // Killed while it wrote.
+        fs::write(left("hd2611r"), "-----BEGIN PRI").unwrap();
+        let kept = keep(place, presence, "2611", &pair).unwrap();
+        assert!(kept[0].record.text.starts_with("v=DKIM1; k=rsa; p=MIIBI"));
+        // Killed once the file was in its place: the key stays what it is.
+        let key = place.join(&kept[1].file);
+        fs::hard_link(&key, left("hd2611e")).unwrap();
+        let other = KeyPairs::make().unwrap();
+        assert_eq!(keep(place, presence, "2611", &other).unwrap(), kept);
+        assert_eq!(
+            fs::read_dir(place).unwrap().count(),
+            2,
+            "nothing is left over"
+        );
+        // Even where the key was not seen yet, what was put in its place is not written into.
+        fs::hard_link(&key, left("hd2611e")).unwrap();
+        let before = fs::read_to_string(&key).unwrap();
+        write_new(&key, "another", |new, place| fs::hard_link(new, place)).unwrap_err();
+        assert_eq!(fs::read_to_string(&key).unwrap(), before);
+        // Killed while it wrote, and given up.
+        fs::write(left("hd2612r"), "-----BEGIN PRI").unwrap();
+        remove(place, presence).unwrap();
+        assert_eq!(fs::read_dir(place).unwrap().count(), 0);
     }
 
     #[test]
