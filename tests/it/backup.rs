@@ -168,7 +168,7 @@ async fn a_backup_taken_at_work_brings_all_of_it_back() {
     let copy = lab.state().join("changed");
     output(Command::new("cp").arg("-r").arg(&backup).arg(&copy));
     let revisions = copy.join("revisions");
-    let body = only_directory(&only_directory_of_first(&revisions)).join("0");
+    let body = first_blob(&revisions);
     let mut octets = fs::read(&body).unwrap();
     octets[10] ^= 1;
     fs::write(&body, octets).unwrap();
@@ -223,10 +223,11 @@ async fn a_backup_taken_at_work_brings_all_of_it_back() {
     assert!(well, "{told}");
 }
 
-/// The `files` directory of the first presence's only revision is in what this gives.
-fn only_directory_of_first(revisions: &Path) -> PathBuf {
+/// A file of the first presence's only revision.
+fn first_blob(revisions: &Path) -> PathBuf {
     let presence = fs::read_dir(revisions).unwrap().next().unwrap();
-    only_directory(&presence.unwrap().path())
+    let blobs = presence.unwrap().path().join("blobs");
+    fs::read_dir(blobs).unwrap().next().unwrap().unwrap().path()
 }
 
 #[tokio::test]

@@ -125,7 +125,7 @@ fn bad_samples_give_exactly_the_faults_beside_them() {
 }
 
 /// The place of every value in a document.
-fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
+pub(crate) fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
     all.push(at.to_owned());
     match value {
         Value::Object(members) => {

@@ -25,8 +25,8 @@ use hiendien_edge::probe::{
 };
 use hiendien_edge::{Edge, EdgeSettings, Limits, MtaStsMode, MtaStsPolicy};
 use hiendien_engine::ports::{
-    Certificate, ErrorChain, FailureKind, HostRole, PortError, Serving, ServingSite, SiteService,
-    SiteStore,
+    Certificate, ErrorChain, FailureKind, HostRole, Origin, PortError, Serving, ServingSite,
+    SiteService, SiteStore,
 };
 use integration_tests::net;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -116,7 +116,7 @@ async fn headers_of_a_page() {
     accept-ranges: bytes
     cache-control: no-cache
     content-length: [bytes]
-    content-security-policy: default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; media-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'
+    content-security-policy: default-src 'none'; style-src 'self'; img-src 'self' data:; font-src 'self'; media-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'
     content-type: text/html; charset=utf-8
     cross-origin-opener-policy: same-origin
     cross-origin-resource-policy: same-origin
@@ -204,7 +204,11 @@ async fn ranges_head_and_methods() {
             .send()
     };
     let whole = client.get(&picture).send().await.unwrap();
-    assert_eq!(header(&whole, "cache-control"), "public, max-age=3600");
+    // What an image is called is told by its octets.
+    assert_eq!(
+        header(&whole, "cache-control"),
+        "public, max-age=31536000, immutable"
+    );
     let whole = whole.bytes().await.unwrap();
 
     let part = asked("bytes=10-19").await.unwrap();
@@ -1385,6 +1389,7 @@ impl SiteStore for Memory {
         &self,
         presence: PresenceId,
         tree: &FileTree,
+        _: &Origin,
     ) -> Result<RevisionHash, PortError> {
         let revision = tree.revision();
         self.change(|state| {

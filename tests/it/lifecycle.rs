@@ -18,7 +18,7 @@ use crate::provision::imap;
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// Asks a verb; the status and the answer.
-async fn ask(api: &Api, name: &str, verb: &str, body: Value) -> (u16, Value) {
+pub(crate) async fn ask(api: &Api, name: &str, verb: &str, body: Value) -> (u16, Value) {
     ask_once(api, name, verb, body, &uuid::Uuid::new_v4().to_string()).await
 }
 
@@ -32,13 +32,13 @@ async fn ask_once(api: &Api, name: &str, verb: &str, body: Value, key: &str) -> 
 }
 
 /// Asks a verb and waits until it is done.
-async fn done(api: &Api, name: &str, verb: &str, body: Value) -> Value {
+pub(crate) async fn done(api: &Api, name: &str, verb: &str, body: Value) -> Value {
     let (status, operation) = ask(api, name, verb, body).await;
     assert_eq!(status, 202, "{verb}: {operation:#}");
     ends(api, &operation, "succeeded").await
 }
 
-async fn ends(api: &Api, operation: &Value, state: &str) -> Value {
+pub(crate) async fn ends(api: &Api, operation: &Value, state: &str) -> Value {
     let id = operation["id"].as_str().unwrap().to_owned();
     wait_for(
         &format!("operation `{id}` to be {state}"),
@@ -165,7 +165,7 @@ async fn a_presence_is_stopped_brought_back_changed_given_up_and_granted_again()
         dig(53, name)
     );
     // What is suspended is resumed before it is changed.
-    let (status, problem) = ask(&api, name, "publish", json!({ "template": "business" })).await;
+    let (status, problem) = ask(&api, name, "publish", json!({ "template": "storefront" })).await;
     assert_eq!(
         (status, &problem["code"]),
         (409, &json!("not_now")),
@@ -179,10 +179,10 @@ async fn a_presence_is_stopped_brought_back_changed_given_up_and_granted_again()
     );
     assert!(signs_in(&lab, &address, "mat-khau-du-dai"));
 
-    // New content, by the claim again.
-    let mut changed = claim.clone();
+    // New content.
+    let (_, _, mut changed) = api.get(&format!("/v1/presences/{name}/content")).await;
     changed["business"]["trade_name"] = "Quán Mẫu Đổi Tên".into();
-    done(&api, name, "publish", json!({ "claim": changed })).await;
+    done(&api, name, "publish", json!({ "content": changed })).await;
     assert!(page(&lab, name).contains("Quán Mẫu Đổi Tên"));
 
     // The mailbox gets another address; its password stays, mail to the former address arrives.

@@ -6,14 +6,18 @@
 
 mod api;
 mod backup;
+mod builds;
 mod care;
 mod certificates;
 mod claims;
+mod contents;
 mod edge;
 mod hostile;
 mod lifecycle;
 mod mail;
+mod pictures;
 mod provision;
+mod revisions;
 mod site;
 mod store;
 mod tidy;
@@ -21,4 +25,5 @@ mod upgrade;
 mod verbs;
 mod webhooks;
 mod workers;
+mod xss;
 mod zones;

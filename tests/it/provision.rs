@@ -107,7 +107,7 @@ fn two_claims_end_live_and_a_killed_service_finishes_its_work() {
         .map(|_| examine())
         .find(|seen| seen.status.success())
         .unwrap_or_else(examine);
-    assert!(told(&seen).contains("9 of 9 checks"), "{}", told(&seen));
+    assert!(told(&seen).contains("11 of 11 checks"), "{}", told(&seen));
 
     // The welcome letter reached the owner outside, with a link that sets the password once.
     let outside = std::fs::read_to_string(lab.state().join("secrets/outside-password")).unwrap();
@@ -254,11 +254,12 @@ fn fifty_claims_survive_ten_kills() {
         .map(|number| {
             let told = state(&name(number));
             let presence = told["presence"]["id"].as_str().unwrap().to_owned();
-            let kept = entries(&lab.state().join("revisions").join(&presence));
+            let own = lab.state().join("revisions").join(&presence);
+            let kept = entries(&own.join("revisions"));
             let published = told["presence"]["revision"].as_str().unwrap();
             assert_eq!(
                 kept,
-                BTreeSet::from([published.to_owned()]),
+                BTreeSet::from([format!("{published}.json")]),
                 "{}",
                 name(number)
             );

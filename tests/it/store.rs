@@ -154,6 +154,8 @@ conformance!(
     serving,
     password_links,
     idempotency,
+    contents,
+    pictures,
     api_keys,
     changes,
 );

@@ -31,8 +31,9 @@ const ARROWS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("xtask", &[]),
+    ("xtask", &["domain", "render"]),
     ("bench-engine", &["domain", "engine", "store"]),
+    ("site-lab", &["domain", "edge", "engine", "render"]),
     (
         "integration-tests",
         &[

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hiendien_domain::content::SiteContent;
+use hiendien_domain::document::Facts;
 use hiendien_domain::ids::{OperationId, PresenceId};
 use hiendien_domain::lifecycle::{Direction, OperationState, Verb};
 use hiendien_domain::secret::Secret;
@@ -21,10 +22,11 @@ use hiendien_engine::ports::{
     Zones,
 };
 use hiendien_engine::presence::Presence;
-use hiendien_engine::request::{Asked, By, Registrant, Request, ask};
+use hiendien_engine::request::{Asked, By, NewContent, Registrant, Request, ask};
 use hiendien_engine::retry::RetryPolicy;
 use hiendien_engine::store::{
-    Abandoning, Directory, Intake, Lease, LeaseError, Lifecycle, OperationLog, Publications,
+    Abandoning, Directory, Intake, KeptContent, Lease, LeaseError, Lifecycle, OperationLog,
+    Publications,
 };
 use hiendien_engine::verbs;
 use hiendien_engine::worker::{Injection, WorkerSettings, work};
@@ -270,6 +272,24 @@ async fn done(world: &World, presence: PresenceId, request: Request) {
     run(world, operation, NO_FAULTS, DONE).await;
 }
 
+async fn new_content(world: &World, presence: PresenceId) -> Request {
+    let mut page = world.presence(presence).await.plan.content;
+    match &mut page {
+        SiteContent::Business(content) => "Nội dung mới".clone_into(&mut content.about),
+        SiteContent::Cv(content) => "Nội dung mới".clone_into(&mut content.summary),
+    }
+    Request::Publish {
+        template: None,
+        content: Some(Box::new(NewContent {
+            kept: KeptContent {
+                document: Some(Secret::new("văn bản mẫu")),
+                facts: Facts::of_page(&page).to_json(),
+            },
+            page,
+        })),
+    }
+}
+
 /// Brings the world to where the verb can be asked, and asks it.
 async fn story(bed: &Bed, verb: Verb) -> (PresenceId, OperationId) {
     let world = &bed.world;
@@ -287,16 +307,14 @@ async fn story(bed: &Bed, verb: Verb) -> (PresenceId, OperationId) {
     };
     let request = match verb {
         Verb::Provision => unreachable!("returned above"),
-        Verb::Publish => {
-            let mut content = world.presence(presence).await.plan.content;
-            match &mut content {
-                SiteContent::Business(content) => "Nội dung mới".clone_into(&mut content.about),
-                SiteContent::Cv(content) => "Nội dung mới".clone_into(&mut content.summary),
-            }
-            Request::Publish {
-                template: None,
-                content: Some(Box::new(content)),
-            }
+        Verb::Publish => new_content(world, presence).await,
+        Verb::Rollback => {
+            let first = world.presence(presence).await.revision.unwrap();
+            let publish = new_content(world, presence).await;
+            done(world, presence, publish).await;
+            let served = world.presence(presence).await.revision;
+            assert_ne!(served.as_ref(), Some(&first));
+            Request::Rollback { revision: first }
         }
         Verb::Suspend => suspend,
         Verb::Resume => {
@@ -643,6 +661,7 @@ macro_rules! standard_runs {
 standard_runs! {
     provision = Provision,
     publish = Publish,
+    rollback = Rollback,
     suspend = Suspend,
     resume = Resume,
     expire = Expire,

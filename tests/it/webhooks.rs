@@ -10,7 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use hiendien_api::{Api, ApiState, HttpSender, TargetRules};
+use hiendien_api::{Api, ApiState, HttpSender, Previews, TargetRules};
 use hiendien_domain::ids::PresenceId;
 use hiendien_domain::secret::Secret;
 use hiendien_domain::term::TermRules;
@@ -999,8 +999,14 @@ impl Served {
             password_links: store.clone(),
             mailboxes: bed.world.mail.clone(),
             webhooks: store.clone(),
+            sites: bed.world.revisions.clone(),
+            shelf: bed.world.revisions.clone(),
+            pictures: store.clone(),
+            picture_files: bed.world.picture_files.clone(),
             webhook_targets: LAB,
             templates: templates(),
+            contents: store.clone(),
+            previews: Previews::default(),
             stopping,
         };
         let port = {

@@ -102,7 +102,8 @@ async fn three_workers_share_the_work_and_a_frozen_one_corrupts_nothing() {
         let revisions = lab
             .state()
             .join("revisions")
-            .join(presence["id"].as_str().unwrap());
+            .join(presence["id"].as_str().unwrap())
+            .join("revisions");
         let kept: Vec<_> = std::fs::read_dir(revisions).unwrap().collect();
         assert_eq!(kept.len(), 1, "one revision, whole: {kept:?}");
         assert!(lab.page(&name(number), "/").contains("Mẫu"));

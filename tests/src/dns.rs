@@ -16,7 +16,9 @@ use hiendien_domain::name::{DomainName, MailAddress};
 use hiendien_domain::platform::{Platform, PlatformHost};
 use hiendien_domain::records::Rrset;
 use hiendien_engine::clock::Clock;
-use hiendien_engine::ports::{MailProof, PortError, Probes, SiteProof, SiteService, ZoneProof};
+use hiendien_engine::ports::{
+    FileProof, MailProof, PortError, Probes, SiteProof, SiteService, ZoneProof,
+};
 use hiendien_store::{Place, Store, StoreSettings};
 use tokio::process::Command;
 use tokio::sync::watch;
@@ -141,6 +143,10 @@ impl Probes for Outsider {
     }
 
     async fn site(&self, _apex: &DomainName, _revision: &str) -> Result<SiteProof, PortError> {
+        Err(absent("the site"))
+    }
+
+    async fn site_files(&self, _apex: &DomainName, _files: &[FileProof]) -> Result<(), PortError> {
         Err(absent("the site"))
     }
 

@@ -12,6 +12,7 @@ pub mod net;
 pub mod pebble;
 pub mod postgres;
 pub mod resume;
+pub mod s3;
 pub mod site;
 pub mod wait;
 pub mod world;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use hiendien_domain::content::{ImageId, Picture};
 use hiendien_domain::ids::{OperationId, PresenceId};
 use hiendien_domain::name::{DomainName, MailAddress};
 use hiendien_domain::platform::Platform;
@@ -14,9 +15,10 @@ use hiendien_domain::site::{FileTree, RevisionHash, SiteFile};
 use hiendien_domain::term::TermRules;
 use hiendien_engine::clock::SystemClock;
 use hiendien_engine::ports::{
-    BuildJob, Certificate, Certificates, Delegation, Delegations, Letter, MailDomain, MailProof,
-    Mailboxes, Messages, PasswordLink, PasswordLinks, PortError, Probes, SiteBuilder, SiteProof,
-    SiteService, SiteStore, ZoneProof, Zones,
+    BuildJob, Certificate, Certificates, Damage, Delegation, Delegations, FileProof, KeepRules,
+    Keeping, Letter, MailDomain, MailProof, Mailboxes, Messages, Origin, PasswordLink,
+    PasswordLinks, PictureFiles, PortError, Probes, Revision, RevisionShelf, SiteBuilder,
+    SiteProof, SiteService, SiteStore, Tidied, ZoneProof, Zones,
 };
 use hiendien_engine::presence::Presence;
 use hiendien_engine::step::{Letters, Notice, Ports, StepSettings, WelcomeFacts};
@@ -56,6 +58,7 @@ pub(crate) fn ports(store: Arc<Store>, build: Duration) -> anyhow::Result<Ports>
             password_url: "https://hiendien.test/mat-khau/".to_owned(),
             password_link_for: Duration::from_hours(14 * 24),
             term: TermRules::default(),
+            revisions: KeepRules::default(),
         },
         clock: Arc::new(SystemClock),
         zones: idle.clone(),
@@ -63,6 +66,8 @@ pub(crate) fn ports(store: Arc<Store>, build: Duration) -> anyhow::Result<Ports>
         certificates: idle.clone(),
         builder: idle.clone(),
         sites: idle.clone(),
+        shelf: idle.clone(),
+        picture_files: idle.clone(),
         publications: idle.clone(),
         lifecycle: store,
         mailboxes: idle.clone(),
@@ -175,7 +180,12 @@ impl SiteBuilder for Idle {
 
 #[async_trait]
 impl SiteStore for Idle {
-    async fn put_revision(&self, _: PresenceId, _: &FileTree) -> Result<RevisionHash, PortError> {
+    async fn put_revision(
+        &self,
+        _: PresenceId,
+        _: &FileTree,
+        _: &Origin,
+    ) -> Result<RevisionHash, PortError> {
         Ok(self.revision.clone())
     }
 
@@ -194,6 +204,68 @@ impl SiteStore for Idle {
         _: &str,
     ) -> Result<Option<SiteFile>, PortError> {
         Ok(None)
+    }
+}
+
+#[async_trait]
+impl RevisionShelf for Idle {
+    async fn revision(
+        &self,
+        _: PresenceId,
+        _: &RevisionHash,
+    ) -> Result<Option<Revision>, PortError> {
+        Ok(None)
+    }
+
+    async fn content(&self, _: PresenceId, _: &RevisionHash) -> Result<Option<Vec<u8>>, PortError> {
+        Ok(None)
+    }
+
+    async fn keep(&self, _: PresenceId, _: &RevisionHash, _: Timestamp) -> Result<bool, PortError> {
+        Ok(true)
+    }
+
+    async fn damage(&self, _: PresenceId, _: &RevisionHash) -> Result<Vec<Damage>, PortError> {
+        Ok(Vec::new())
+    }
+
+    async fn tidy(&self, _: PresenceId, _: &Keeping) -> Result<Tidied, PortError> {
+        Ok(Tidied::default())
+    }
+}
+
+#[async_trait]
+impl PictureFiles for Idle {
+    async fn put_upload(&self, _: PresenceId, _: &ImageId, _: Vec<u8>) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn upload(&self, _: PresenceId, _: &ImageId) -> Result<Option<Vec<u8>>, PortError> {
+        Ok(None)
+    }
+
+    async fn remove_upload(&self, _: PresenceId, _: &ImageId) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn put_files(&self, _: PresenceId, _: &ImageId, _: FileTree) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn files(&self, _: PresenceId, _: &Picture) -> Result<Option<FileTree>, PortError> {
+        Ok(None)
+    }
+
+    async fn file(&self, _: PresenceId, _: &str) -> Result<Option<SiteFile>, PortError> {
+        Ok(None)
+    }
+
+    async fn remove_image(&self, _: PresenceId, _: &ImageId) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn remove_images(&self, _: PresenceId) -> Result<(), PortError> {
+        Ok(())
     }
 }
 
@@ -332,6 +404,10 @@ impl Probes for Idle {
             revision: revision.to_owned(),
             protocol: "h2".to_owned(),
         })
+    }
+
+    async fn site_files(&self, _: &DomainName, _: &[FileProof]) -> Result<(), PortError> {
+        Ok(())
     }
 
     async fn mail(&self, _: PresenceId, _: &MailAddress) -> Result<MailProof, PortError> {

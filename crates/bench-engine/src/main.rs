@@ -65,6 +65,9 @@ struct Settings {
     /// Presences stored before, larger store; one takes about 40 kB of disk
     #[arg(long, default_value_t = 50_000)]
     many: u32,
+    /// Measure this database alone, so that the disk need hold but one store of many
+    #[arg(long, value_enum)]
+    only: Option<Kind>,
     /// Lease of the worker that is killed, in milliseconds
     #[arg(long, default_value_t = 15_000)]
     lease_ms: u64,
@@ -78,6 +81,15 @@ struct Settings {
     #[arg(long)]
     json: Option<PathBuf>,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// The stores that are measured, by kind and how many presences they hold.
+type Stores = BTreeMap<(Kind, &'static str), Site>;
 
 /// What is run in turns.
 #[derive(Debug, Clone)]
@@ -127,7 +139,7 @@ fn measure(settings: &Settings) -> anyhow::Result<()> {
         lease: Duration::from_secs(15),
         build: Duration::ZERO,
     };
-    let mut stores = BTreeMap::new();
+    let mut stores = Stores::new();
     for (size, presences) in [
         ("none", 0),
         ("some", settings.some),
@@ -136,40 +148,47 @@ fn measure(settings: &Settings) -> anyhow::Result<()> {
         cluster.make(&format!("store_{size}"))?;
         let on_postgres = cluster.settings(&format!("store_{size}"));
         for (kind, site) in [
-            ("sqlite", Site::sqlite(&settings.folder, size)?),
-            ("postgres", Site::postgres(on_postgres, &settings.folder)?),
+            (Kind::Sqlite, Site::sqlite(&settings.folder, size)?),
+            (
+                Kind::Postgres,
+                Site::postgres(on_postgres, &settings.folder)?,
+            ),
         ] {
+            if settings.only.is_some_and(|only| only != kind) {
+                continue;
+            }
             // The first of each store is the model of its seed, and does not count.
             run_ours(&site, 1, 1, &how)?;
             if presences > 0 {
                 let began = Instant::now();
                 seed::fill(&site, presences)?;
                 println!(
-                    "filled {kind} with {presences} presences in {:.0} s",
+                    "filled {kind:?} with {presences} presences in {:.0} s",
                     began.elapsed().as_secs_f64()
                 );
             }
             stores.insert((kind, size), site);
         }
     }
-    let ours = |kind, size, workers| Side::Ours {
-        site: stores[&(kind, size)].clone(),
-        workers,
+    let ours = |kind, size, workers| {
+        let site = stores.get(&(kind, size))?.clone();
+        Some(Side::Ours { site, workers })
     };
-    let mut sides = vec![
-        ("SQLite, 1 worker", ours("sqlite", "none", 1)),
-        ("PostgreSQL, 1 worker", ours("postgres", "none", 1)),
-        ("underway, 1 worker", Side::Peer { workers: 1 }),
-        ("PostgreSQL, 3 workers", ours("postgres", "none", 3)),
-        ("underway, 3 workers", Side::Peer { workers: 3 }),
-        ("SQLite, some stored", ours("sqlite", "some", 1)),
-        ("SQLite, many stored", ours("sqlite", "many", 1)),
-        ("PostgreSQL, some stored", ours("postgres", "some", 1)),
-        ("PostgreSQL, many stored", ours("postgres", "many", 1)),
-    ];
-    if settings.peer.is_none() {
-        sides.retain(|(_, side)| matches!(side, Side::Ours { .. }));
-    }
+    let peer = |workers| settings.peer.as_ref().map(|_| Side::Peer { workers });
+    let sides: Vec<(&str, Side)> = [
+        ("SQLite, 1 worker", ours(Kind::Sqlite, "none", 1)),
+        ("PostgreSQL, 1 worker", ours(Kind::Postgres, "none", 1)),
+        ("underway, 1 worker", peer(1)),
+        ("PostgreSQL, 3 workers", ours(Kind::Postgres, "none", 3)),
+        ("underway, 3 workers", peer(3)),
+        ("SQLite, some stored", ours(Kind::Sqlite, "some", 1)),
+        ("SQLite, many stored", ours(Kind::Sqlite, "many", 1)),
+        ("PostgreSQL, some stored", ours(Kind::Postgres, "some", 1)),
+        ("PostgreSQL, many stored", ours(Kind::Postgres, "many", 1)),
+    ]
+    .into_iter()
+    .filter_map(|(name, side)| Some((name, side?)))
+    .collect();
     let mut ran: BTreeMap<&str, Vec<Ran>> = BTreeMap::new();
     for round in 1..=settings.rounds {
         println!("round {round} of {}", settings.rounds);
@@ -189,7 +208,8 @@ fn measure(settings: &Settings) -> anyhow::Result<()> {
         }
     }
     let mut numbers = table(settings, &sides, &ran);
-    let recovery = killed(&stores[&("postgres", "none")], settings)?;
+    let kind = settings.only.unwrap_or(Kind::Postgres);
+    let recovery = killed(&stores[&(kind, "none")], settings)?;
     println!(
         "\nA worker killed amid {} operations, lease {:.1} s: another had the first of them after {:.1} s, the last after {:.1} s",
         recovery.operations,
@@ -580,12 +600,13 @@ fn killed(site: &Site, settings: &Settings) -> anyhow::Result<Recovery> {
 }
 
 /// Prints how both databases go about what is asked of them often, and counts what must not be.
-fn explain(
-    cluster: &Cluster,
-    stores: &BTreeMap<(&'static str, &'static str), Site>,
-    how: &How,
-) -> anyhow::Result<usize> {
-    let site = &stores[&("postgres", "many")];
+fn explain(cluster: &Cluster, stores: &Stores, how: &How) -> anyhow::Result<usize> {
+    let Some(site) = stores.get(&(Kind::Postgres, "many")) else {
+        println!(
+            "\nThe statements whose plans are looked at are PostgreSQL's: see the run without `--only`."
+        );
+        return Ok(0);
+    };
     let database = "store_many";
     let mut server = Sql::Postgres(cluster.connect("postgres")?);
     work::set_up_endpoint(site)?;
@@ -613,7 +634,10 @@ fn explain(
     if on_postgres.is_empty() {
         bail!("the server has written no plan down");
     }
-    let on_sqlite = plans::of_sqlite(&mut stores[&("sqlite", "many")].sql()?, &on_postgres);
+    let on_sqlite = match stores.get(&(Kind::Sqlite, "many")) {
+        Some(site) => plans::of_sqlite(&mut site.sql()?, &on_postgres),
+        None => Vec::new(),
+    };
     let mut faults = 0;
     for (database, found) in [("PostgreSQL", &on_postgres), ("SQLite", &on_sqlite)] {
         println!(

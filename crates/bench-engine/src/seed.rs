@@ -16,12 +16,38 @@ fn identifier(random: &str) -> String {
     )
 }
 
+/// Presences of one transaction: the journal of more would be as large as the store.
+const CHUNK: u32 = 50_000;
+
 /// The first presence of the store is the model.
 pub(crate) fn fill(site: &Site, presences: u32) -> anyhow::Result<()> {
     let mut sql = site.sql()?;
+    let model = sql.rows("SELECT id FROM presence ORDER BY id LIMIT 1")?;
+    let model = &model.first().context("a presence to copy")?[0];
+    if let Sql::Sqlite(_) = sql {
+        // Made once and thrown away with the run; what is measured afterwards is as durable as ever.
+        sql.run(
+            "PRAGMA synchronous = OFF; PRAGMA cache_size = -200000; PRAGMA temp_store = MEMORY",
+        )?;
+    }
+    let mut first = 1;
+    while first <= presences {
+        let last = presences.min(first + CHUNK - 1);
+        chunk(&mut sql, model, first, last)?;
+        first = last + 1;
+    }
+    if let Sql::Postgres(_) = sql {
+        // What its own daemon would have done by the time there are that many.
+        sql.run("VACUUM ANALYZE")
+            .and_then(|()| sql.run("CHECKPOINT"))?;
+    }
+    Ok(())
+}
+
+fn chunk(sql: &mut Sql, model: &str, first: u32, last: u32) -> anyhow::Result<()> {
     let series = match &sql {
         Sql::Sqlite(_) => format!(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {presences})
+            "WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})
              SELECT i, printf('%08x', i) AS h, lower(hex(randomblob(16))) AS r1,
                  lower(hex(randomblob(16))) AS r2, lower(hex(randomblob(16))) AS r3,
                  lower(hex(randomblob(16))) AS subject FROM n"
@@ -29,18 +55,10 @@ pub(crate) fn fill(site: &Site, presences: u32) -> anyhow::Result<()> {
         Sql::Postgres(_) => format!(
             "SELECT i, lpad(to_hex(i), 8, '0') AS h, md5(random()::text) AS r1,
                  md5(random()::text) AS r2, md5(random()::text) AS r3,
-                 md5(random()::text) AS subject FROM generate_series(1, {presences}) AS n(i)"
+                 md5(random()::text) AS subject FROM generate_series({first}, {last}) AS n(i)"
         ),
     };
-    let model = sql.rows("SELECT id FROM presence ORDER BY id LIMIT 1")?;
-    let model = &model.first().context("a presence to copy")?[0];
     let (claim, presence, operation) = (identifier("r1"), identifier("r2"), identifier("r3"));
-    if let Sql::Sqlite(_) = sql {
-        // Made once and thrown away with the run; what is measured afterwards is as durable as ever.
-        sql.run(
-            "PRAGMA synchronous = OFF; PRAGMA cache_size = -200000; PRAGMA temp_store = MEMORY",
-        )?;
-    }
     sql.run(&format!(
         "CREATE TEMPORARY TABLE drawn AS {series};
          CREATE TEMPORARY TABLE seed AS
@@ -75,38 +93,38 @@ pub(crate) fn fill(site: &Site, presences: u32) -> anyhow::Result<()> {
          SELECT at, seed.presence, seed.operation, kind, step, detail
          FROM seed CROSS JOIN event WHERE event.presence_id = '{model}' ORDER BY seed.i, event.sequence;"
     ))?;
-    let digits = match &sql {
-        Sql::Sqlite(_) => "zeroblob(100)",
-        Sql::Postgres(_) => "decode(repeat('00', 100), 'hex')",
-    };
     // Endpoints of other registrars; two deliveries of each presence that are over, and a waiting one of each
     // tenth.
     sql.run(&format!(
         "INSERT INTO webhook (id, registrar, name, url, wanted, secrets, state, created_at)
          SELECT claim, 'seed-' || i, 'crm', 'https://crm.test/' || i, '[]', {digits}, 'enabled', 0
          FROM seed WHERE i <= {ENDPOINTS};
+         CREATE TEMPORARY TABLE endpoint AS
+             SELECT id, CAST(substr(registrar, 6) AS INTEGER) AS i FROM webhook WHERE registrar LIKE 'seed-%';
          INSERT INTO webhook_delivery (webhook_id, lane, message, sequence, kind, told, state, queued_at,
              changed_at)
-         SELECT endpoint.claim, seed.presence, 'msg_' || seed.subject, seed.i, 'presence.live', '{{}}',
+         SELECT endpoint.id, seed.presence, 'msg_' || seed.subject, seed.i, 'presence.live', '{{}}',
              'delivered', seed.i, seed.i
-         FROM seed JOIN seed AS endpoint ON endpoint.i = seed.i % {ENDPOINTS} + 1;
+         FROM seed JOIN endpoint ON endpoint.i = seed.i % {ENDPOINTS} + 1;
          INSERT INTO webhook_delivery (webhook_id, lane, message, sequence, kind, told, state, queued_at,
              changed_at)
-         SELECT endpoint.claim, seed.presence, 'msq_' || seed.subject, seed.i, 'plane.ready', '{{}}',
+         SELECT endpoint.id, seed.presence, 'msq_' || seed.subject, seed.i, 'plane.ready', '{{}}',
              CASE WHEN seed.i % 10 = 0 THEN 'waiting' ELSE 'delivered' END, seed.i, seed.i
-         FROM seed JOIN seed AS endpoint ON endpoint.i = seed.i % {ENDPOINTS} + 1;
+         FROM seed JOIN endpoint ON endpoint.i = seed.i % {ENDPOINTS} + 1;
          INSERT INTO webhook_lane (webhook_id, lane, due_at)
-         SELECT endpoint.claim, seed.presence, 4102444800000 + seed.i
-         FROM seed JOIN seed AS endpoint ON endpoint.i = seed.i % {ENDPOINTS} + 1 WHERE seed.i % 10 = 0;
+         SELECT endpoint.id, seed.presence, 4102444800000 + seed.i
+         FROM seed JOIN endpoint ON endpoint.i = seed.i % {ENDPOINTS} + 1 WHERE seed.i % 10 = 0;
          COMMIT;
+         DROP TABLE endpoint;
          DROP TABLE seed;
-         DROP TABLE drawn;"
+         DROP TABLE drawn;",
+        digits = match &sql {
+            Sql::Sqlite(_) => "zeroblob(100)",
+            Sql::Postgres(_) => "decode(repeat('00', 100), 'hex')",
+        }
     ))?;
     match &sql {
         Sql::Sqlite(_) => sql.run("PRAGMA wal_checkpoint(TRUNCATE)"),
-        // What its own daemon would have done by the time there are that many.
-        Sql::Postgres(_) => sql
-            .run("VACUUM ANALYZE")
-            .and_then(|()| sql.run("CHECKPOINT")),
+        Sql::Postgres(_) => Ok(()),
     }
 }

@@ -6,8 +6,11 @@
 
 mod auth;
 mod claims;
+mod content;
 mod events;
+mod export;
 mod idempotent;
+mod images;
 mod keys;
 mod linger;
 mod operations;
@@ -15,6 +18,7 @@ mod password;
 mod presences;
 mod problem;
 mod request;
+mod revisions;
 mod server;
 mod template;
 mod verbs;
@@ -34,26 +38,30 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use hiendien_domain::claim::CLAIM_BYTES_MAX;
+use hiendien_domain::picture::UPLOAD_BYTES_MAX;
 use hiendien_domain::platform::Platform;
 use hiendien_domain::term::TermRules;
 use hiendien_engine::clock::Clock;
-use hiendien_engine::ports::{Mailboxes, PasswordLinks};
+use hiendien_engine::pictures::Pictures;
+use hiendien_engine::ports::{Mailboxes, PasswordLinks, PictureFiles, RevisionShelf, SiteStore};
 use hiendien_engine::store::{
-    ApiKeys, Directory, IdempotencyKeys, Intake, Lifecycle, OperationLog,
+    ApiKeys, Contents, Directory, IdempotencyKeys, Intake, Lifecycle, OperationLog,
 };
 use hiendien_engine::webhooks::Webhooks;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+pub use content::{PreviewFile, PreviewView, Previews};
 pub use problem::Problem;
+pub use revisions::{ChangeView, DiffView, FileView, RevisionView, RevisionsView, VerifyView};
 pub use verbs::{Review, ReviewDecision};
 pub use webhooks::{
     DeliveryPage, DeliveryView, HttpSender, NewEndpoint, Replay, ReplayView, SenderError,
     TargetError, TargetRules, TestView, WebhookView,
 };
 pub use wire::{
-    AttentionView, ClaimAccepted, EventPage, KeyView, NewKey, OperationView, PlaneView,
-    PresencePage, PresenceView, StepView,
+    AttentionView, ClaimAccepted, EventPage, ImageList, ImageView, KeyView, NewKey, OperationView,
+    PlaneView, PresencePage, PresenceView, StepView,
 };
 
 /// Bound of a request other than an event stream.
@@ -74,10 +82,16 @@ pub struct ApiState {
     pub password_links: Arc<dyn PasswordLinks>,
     pub mailboxes: Arc<dyn Mailboxes>,
     pub webhooks: Arc<dyn Webhooks>,
+    pub sites: Arc<dyn SiteStore>,
+    pub shelf: Arc<dyn RevisionShelf>,
+    pub pictures: Arc<dyn Pictures>,
+    pub picture_files: Arc<dyn PictureFiles>,
     /// Where registrars may have webhooks sent; the sender looks again at each request.
     pub webhook_targets: TargetRules,
-    /// Directory of the site templates, looked at when a claim names one.
+    /// Directory of the site templates, looked at when a claim names one and for previews.
     pub templates: PathBuf,
+    pub contents: Arc<dyn Contents>,
+    pub previews: Previews,
     /// Turns true when the service stops: no more requests are taken, and event streams end.
     pub stopping: watch::Receiver<bool>,
 }
@@ -139,12 +153,48 @@ fn router(state: ApiState) -> Router {
         .route("/v1/attention", get(presences::attention))
         .route("/v1/presences/{presence}", get(presences::show))
         .route("/v1/presences/{presence}/operations", get(operations::list))
+        .route("/v1/presences/{presence}/revisions", get(revisions::list))
+        .route(
+            "/v1/presences/{presence}/revisions/{revision}/verify",
+            get(revisions::verify),
+        )
+        .route(
+            "/v1/presences/{presence}/revisions/{revision}/diff/{to}",
+            get(revisions::diff),
+        )
+        .route("/v1/presences/{presence}/export", get(export::export))
         .route("/v1/presences/{presence}/review", post(verbs::review))
         .route(
             "/v1/presences/{presence}/dossier-complete",
             post(verbs::complete_dossier),
         )
-        .route("/v1/presences/{presence}/{verb}", post(verbs::ask_verb))
+        .route(
+            "/v1/presences/{presence}/images",
+            get(images::list)
+                .post(images::add)
+                .layer(DefaultBodyLimit::max(UPLOAD_BYTES_MAX)),
+        )
+        .route(
+            "/v1/presences/{presence}/images/{image}",
+            get(images::show).delete(images::remove),
+        )
+        .route(
+            "/v1/presences/{presence}/images/{image}/{file}",
+            get(images::file),
+        )
+        .route("/v1/presences/{presence}/content", get(content::show))
+        .route(
+            "/v1/presences/{presence}/content/resume",
+            get(content::resume),
+        )
+        .route(
+            "/v1/presences/{presence}/preview",
+            post(content::preview).layer(DefaultBodyLimit::max(content::BODY_BYTES_MAX)),
+        )
+        .route(
+            "/v1/presences/{presence}/{verb}",
+            post(verbs::ask_verb).layer(DefaultBodyLimit::max(content::BODY_BYTES_MAX)),
+        )
         .route("/v1/operations/{operation}", get(operations::show))
         .route("/v1/operations/{operation}/abandon", post(verbs::abandon))
         .route("/v1/operations/{operation}/retry", post(operations::retry))

@@ -86,6 +86,20 @@ fn as_number<S: Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok,
     serializer.serialize_u16(status.as_u16())
 }
 
+impl Problem {
+    /// The faults of a document of an owner's.
+    pub(crate) fn of_content(faults: Faults) -> Self {
+        let detail = format!(
+            "the content has {} faults, listed in `errors`",
+            faults.0.len()
+        );
+        Self {
+            errors: faults.0,
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_content", detail)
+        }
+    }
+}
+
 impl From<Faults> for Problem {
     fn from(faults: Faults) -> Self {
         let status = StatusCode::UNPROCESSABLE_ENTITY;

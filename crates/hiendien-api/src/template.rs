@@ -28,12 +28,14 @@ pub(crate) fn fault(root: &Path, claim: &[u8]) -> Option<Fault> {
         Programme::Biz => ContentKind::Business,
         Programme::Id => ContentKind::Cv,
     };
-    let shows = |name: &String| {
+    let shows = |name: &str| {
         manifest(root, name).is_ok_and(|manifest: TemplateManifest| manifest.kinds.contains(&kind))
     };
     // A broken directory of templates is not the sender's fault; the build tells of it.
-    let usable: Vec<String> = names(root).ok()?.into_iter().filter(shows).collect();
-    if usable.is_empty() || usable.iter().any(|name| name == wanted) {
+    let mut usable = names(root).ok()?;
+    usable.retain(|name| shows(name));
+    // One that another replaces is as good.
+    if usable.is_empty() || shows(wanted) {
         return None;
     }
     let listed = usable

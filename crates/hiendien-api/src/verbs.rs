@@ -1,6 +1,8 @@
 //! Verbs asked of a presence. Each answers 202 with the operation that makes it so, or 200 with the
 //! last one where it is so already.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path as AxumPath, State};
@@ -9,20 +11,23 @@ use axum::response::Response;
 use hiendien_domain::ids::OperationId;
 use hiendien_domain::lifecycle::Verb;
 use hiendien_domain::name::{LocalPart, MailAddress, is_slug};
-use hiendien_engine::presence::Presence;
+use hiendien_engine::presence::{Presence, PresencePlan};
 use hiendien_engine::request::{AskError, Asked, By, Registrant, Request, ask};
 use hiendien_engine::store::{Abandoning, Decision, RequestKey};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use crate::auth::Caller;
 use crate::claims::checked;
+use crate::content::{self, sources_of};
 use crate::idempotent::{Answer, once};
 use crate::operations::seen_operation;
 use crate::presences::seen_presence;
 use crate::request::{Path, whole};
+use crate::revisions::seen_revision;
 use crate::wire::OperationView;
 use crate::{ApiState, Problem};
 
@@ -34,8 +39,17 @@ const REASON_MAX: usize = 500;
 struct Publish {
     /// A directory under the site templates.
     template: Option<String>,
-    /// The claim again, with what is to be shown from now on; name, programme and subject stay.
-    claim: Option<Value>,
+    /// A document, `content/v1`.
+    content: Option<Box<RawValue>>,
+    /// The claim again, where its facts have changed; name, programme and subject stay.
+    claim: Option<Box<RawValue>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rollback {
+    /// Its hash, or enough of the first digits.
+    revision: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -107,7 +121,7 @@ fn invalid(detail: impl Into<String>) -> Problem {
 }
 
 /// An empty body is an empty object.
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.trim_ascii().is_empty() {
         b"{}"
     } else {
@@ -186,6 +200,11 @@ async fn request(
         Verb::Provision => return Err(invalid("a presence is provisioned by its claim")),
         Verb::Expire => return Err(invalid("the clock alone expires a term")),
         Verb::Publish => publish(state, caller, presence, read(body)?).await?,
+        Verb::Rollback => {
+            let Rollback { revision } = read(body)?;
+            let revision = seen_revision(state, presence.id, &revision).await?;
+            Request::Rollback { revision }
+        }
         Verb::Suspend => {
             let Suspend { reason } = read(body)?;
             if reason.chars().count() > REASON_MAX {
@@ -233,7 +252,7 @@ async fn request(
     })
 }
 
-/// New content comes as the claim again: it is checked by the rules it was first checked by.
+/// A document says what is shown, over what the claim gives; a claim that comes anew changes what it gives.
 async fn publish(
     state: &ApiState,
     caller: &Caller,
@@ -243,33 +262,58 @@ async fn publish(
     let plan = &presence.plan;
     let mut template = publish.template;
     let mut content = None;
-    if let Some(claim) = publish.claim {
-        let claim = Bytes::from(claim.to_string());
-        let checked = checked(state, caller, &claim).await?;
-        let claim = &checked.claim;
-        if *claim.domain() != plan.name || claim.programme() != plan.programme {
-            return Err(invalid(format!(
-                "`claim`: its name and programme must be those of `{}`",
-                plan.name
-            )));
+    if publish.content.is_some() || publish.claim.is_some() {
+        let mut sources = sources_of(state, presence).await?;
+        if let Some(claim) = &publish.claim {
+            let claim = Bytes::copy_from_slice(claim.get().as_bytes());
+            let checked = checked(state, caller, &claim).await?;
+            let claim = &checked.claim;
+            if *claim.domain() != plan.name || claim.programme() != plan.programme {
+                return Err(invalid(format!(
+                    "`claim`: its name and programme must be those of `{}`",
+                    plan.name
+                )));
+            }
+            template = template.or_else(|| Some(claim.template().to_owned()));
+            sources = sources.with_facts(claim.facts(&state.platform));
         }
-        template = template.or_else(|| Some(claim.template().to_owned()));
-        content = Some(Box::new(claim.content(&state.platform)));
+        let document = match &publish.content {
+            Some(document) => Some(document.get().to_owned()),
+            None => sources
+                .document
+                .as_ref()
+                .map(|document| document.expose().to_owned()),
+        };
+        let sources = Arc::new(sources);
+        content = Some(Box::new(match document {
+            Some(document) => {
+                let page = plan.content.clone();
+                let checked = content::checked(Arc::clone(&sources), document.into(), page).await?;
+                sources.publication(&checked)
+            }
+            None => sources.publication_of_facts(),
+        }));
     }
     if let Some(template) = &template {
-        let (root, wanted, programme) = (
-            state.templates.clone(),
-            template.clone(),
-            plan.programme.to_string(),
-        );
-        let asked = json!({ "template": wanted, "programme": programme }).to_string();
-        let fault =
-            tokio::task::spawn_blocking(move || crate::template::fault(&root, asked.as_bytes()));
-        if let Ok(Some(fault)) = fault.await {
-            return Err(invalid(format!("`template`: {}", fault.en)));
-        }
+        must_have_template(state, plan, template).await?;
     }
     Ok(Request::Publish { template, content })
+}
+
+/// Refuses a template that is not there or does not show what the presence has.
+pub(crate) async fn must_have_template(
+    state: &ApiState,
+    plan: &PresencePlan,
+    template: &str,
+) -> Result<(), Problem> {
+    let root = state.templates.clone();
+    let asked = json!({ "template": template, "programme": plan.programme }).to_string();
+    let fault =
+        tokio::task::spawn_blocking(move || crate::template::fault(&root, asked.as_bytes()));
+    if let Ok(Some(fault)) = fault.await {
+        return Err(invalid(format!("`template`: {}", fault.en)));
+    }
+    Ok(())
 }
 
 fn transfer(caller: &Caller, transfer: Transfer) -> Result<Request, Problem> {

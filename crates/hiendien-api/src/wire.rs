@@ -1,5 +1,6 @@
 //! What goes over the wire. Inner types do not leave the process by accident.
 
+use hiendien_domain::content::ImageId;
 use hiendien_domain::fault::Fault;
 use hiendien_domain::ids::{ClaimId, OperationId, PresenceId};
 use hiendien_domain::lifecycle::{
@@ -8,6 +9,7 @@ use hiendien_domain::lifecycle::{
 };
 use hiendien_domain::name::{DomainName, MailAddress};
 use hiendien_engine::operation::{Event, Operation, StepRecord};
+use hiendien_engine::pictures::{Image, ImageState};
 use hiendien_engine::presence::{PlaneStatus, Presence};
 use hiendien_engine::store::ApiKey;
 use hiendien_engine::webhooks::{WITHHELD, withhold};
@@ -156,7 +158,8 @@ impl AttentionView {
         let id = operation.id;
         let abandonable = operation.verb.can_be_undone() && operation.direction == Direction::Apply;
         let to_do = if presence.life.held_for.is_some() {
-            "an operator decides whether the name may go out: review it".to_owned()
+            "an operator decides whether the name or the new content may go out: review it"
+                .to_owned()
         } else if operation.state != OperationState::Stuck {
             format!(
                 "mend what the failed step tells; it goes on by itself at its next attempt, at once by retrying operation `{id}`"
@@ -301,4 +304,62 @@ impl From<ApiKey> for KeyView {
             key: None,
         }
     }
+}
+
+/// An uploaded image, and the picture it became.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ImageView {
+    pub id: ImageId,
+    /// `waiting`, `ready`, `refused`.
+    pub state: String,
+    pub uploaded_at: Timestamp,
+    pub upload_bytes: u64,
+    /// Of all that is kept of it.
+    pub kept_bytes: u64,
+    /// Of the largest form; where it is ready, as are the next three.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub widths: Vec<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placeholder: Option<String>,
+    /// Where it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
+}
+
+impl ImageView {
+    pub(crate) fn of(image: Image) -> Self {
+        let (state, picture, fault) = match image.state {
+            ImageState::Waiting => ("waiting", None, None),
+            ImageState::Ready(picture) => ("ready", Some(picture), None),
+            ImageState::Refused(fault) => ("refused", None, Some(fault.fault())),
+        };
+        let size = picture
+            .as_ref()
+            .map(|picture| (picture.width, picture.height));
+        let (widths, placeholder) = picture
+            .map(|picture| (picture.widths, picture.placeholder))
+            .unzip();
+        Self {
+            id: image.id,
+            state: state.to_owned(),
+            uploaded_at: image.uploaded_at,
+            upload_bytes: image.upload_bytes,
+            kept_bytes: image.kept_bytes,
+            width: size.map(|(width, _)| width),
+            height: size.map(|(_, height)| height),
+            widths: widths.unwrap_or_default(),
+            placeholder,
+            fault,
+        }
+    }
+}
+
+/// All images of a presence.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ImageList {
+    pub images: Vec<ImageView>,
 }

@@ -1,57 +1,83 @@
-//! Builds sites in locked-down containers through a Docker or Podman socket.
+//! Builds sites, and makes pictures, in locked-down containers through a Docker or Podman socket, or in
+//! processes that confine themselves where no engine can run.
 //!
 //! A container has no network, no capability, a read-only root with one static binary in it, and
-//! serves one job: what a template does there harms no neighbour. A few are started in advance and
-//! wait for their job. The image is made here, from the binary, so nothing is pulled. What a
-//! container answers is taken as hostile.
+//! serves one job: what a template does there harms no neighbour. A few rooms, as containers and
+//! processes are called here alike, are started in advance and wait for their job. The image is made
+//! here, from the binary, so nothing is pulled. What a room answers is taken as hostile.
 
+mod container;
 mod image;
 mod pool;
+mod process;
 
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bollard::container::LogOutput;
 use futures_util::StreamExt;
+use hiendien_domain::content::ImageId;
+use hiendien_domain::picture::PictureFault;
 use hiendien_domain::site::FileTree;
-use hiendien_engine::ports::{BuildJob, PortError, SiteBuilder};
-use hiendien_render::job::{Job, answer_octets, job_octets, read_tree};
+use hiendien_engine::ports::{BuildJob, Made, PictureMaker, PortError, SiteBuilder};
+use hiendien_render::confine::Work;
+use hiendien_render::job::{
+    ImageJob, Job, answer_octets, image_octets, job_octets, read_picture, read_tree,
+};
 use hiendien_render::{Template, TemplateError};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 
-use pool::{End, Pool, Ready};
+pub use image::{ImageArchive, ImageFile, image_archive, image_files};
+use pool::{End, Pool, Ready, Said, Trouble};
 
 /// What a failed render may say, bytes.
 const FAULT_BYTES_MAX: usize = 4 * 1024;
-const BUILDING: &str = "building the site in a container";
+const BUILDING: &str = "building the site";
+const PICTURING: &str = "making a picture";
+/// Bound of one picture, from the moment it has a room.
+const PICTURE_TIMEOUT: Duration = Duration::from_mins(2);
+/// How a program of ours says that it was given no more memory.
+const OUT_OF_MEMORY: &[u8] = b"memory allocation of ";
+
+/// What jobs are confined by.
+#[derive(Debug, Clone)]
+pub enum Engine {
+    /// A container engine.
+    Container {
+        /// Unix socket of Docker or Podman.
+        socket: PathBuf,
+        /// Directory for what an engine must be handed as a file.
+        files: PathBuf,
+    },
+    /// The kernel alone: Landlock, seccomp, limits. Refuses to work where the kernel lacks one.
+    Process,
+}
 
 /// How sites are built.
 #[derive(Debug, Clone)]
 pub struct BuilderSettings {
-    /// Unix socket of the container engine.
-    pub socket: PathBuf,
+    pub engine: Engine,
     /// The static render binary, which becomes the image.
     pub render_binary: PathBuf,
     /// Directory with one directory per template.
     pub templates: PathBuf,
     /// Marks our containers, so that those left by a killed worker are found; unique per stack.
     pub owner: String,
-    /// Containers that wait for a job.
+    /// Rooms that wait for a job.
     pub warm: usize,
     /// Builds at once.
     pub concurrency_max: usize,
-    /// Bound of one build, from the moment it has a container.
+    /// Bound of one build, from the moment it has a room.
     pub timeout: Duration,
 }
 
-/// The [`SiteBuilder`] port over a container engine.
+/// The [`SiteBuilder`] port over containers or confined processes.
 pub struct ContainerBuilder {
     settings: BuilderSettings,
-    pool: Arc<Pool>,
+    pool: Pool,
     slots: Semaphore,
 }
 
@@ -64,10 +90,24 @@ impl fmt::Debug for ContainerBuilder {
     }
 }
 
-/// How one container served its job.
-enum Served {
-    Answered(FileTree),
-    /// It ended without a word: it had died before the job came, or was killed.
+/// Why the render binary cannot be used, and what to do.
+fn no_binary(path: &Path, error: &io::Error) -> Trouble {
+    Trouble {
+        action: format!(
+            "reading the render binary `{}` (to build it: `cargo rustc -p hiendien-render --bin hiendien-render \
+             --release -- -C target-feature=+crt-static`)",
+            path.display()
+        ),
+        cause: error.to_string(),
+    }
+}
+
+/// How one room served its job.
+enum Served<T> {
+    Answered(T),
+    /// It used more memory than it may, and was killed.
+    OutOfMemory,
+    /// It ended before its answer did: it had died before the job came, or was killed.
     Silent,
 }
 
@@ -76,7 +116,7 @@ impl ContainerBuilder {
     /// within a Tokio runtime.
     pub fn start(settings: BuilderSettings) -> Self {
         let slots = Semaphore::new(settings.concurrency_max.max(1));
-        let pool = Pool::start(settings.clone());
+        let pool = Pool::start(&settings);
         Self {
             settings,
             pool,
@@ -84,7 +124,12 @@ impl ContainerBuilder {
         }
     }
 
-    /// Stops filling and removes all containers of this owner.
+    /// Rooms that wait for a job.
+    pub fn warm_rooms(&self) -> usize {
+        self.pool.waiting()
+    }
+
+    /// Stops filling and ends all rooms of this owner.
     pub async fn shutdown(&self) {
         self.pool.shutdown().await;
     }
@@ -101,47 +146,57 @@ impl ContainerBuilder {
             })
     }
 
-    async fn serve(&self, container: &mut Ready, job: &[u8]) -> Result<Served, PortError> {
+    async fn serve<T>(
+        room: &mut Ready,
+        action: &'static str,
+        job: &[u8],
+        limit: Duration,
+        read: impl FnOnce(&[u8]) -> io::Result<T>,
+    ) -> Result<Served<T>, PortError> {
         let exchange = async {
-            // Sent while the answer is read; one that cannot be sent is a container that has ended.
+            // Sent while the answer is read; one that cannot be sent is to a room that has ended.
             let sent = async {
-                container.input.write_all(job).await?;
-                container.input.flush().await
+                room.input.write_all(job).await?;
+                room.input.flush().await
             };
-            let read = read_answer(&mut container.output);
-            let (sent, answer) = tokio::join!(sent, read);
+            let answer = read_answer(&mut room.output, action);
+            let (sent, answer) = tokio::join!(sent, answer);
             answer.map(|answer| (sent, answer))
         };
-        let limit = self.settings.timeout;
         let Ok(exchanged) = tokio::time::timeout(limit, exchange).await else {
             // A renderer ends every loop by itself, so this is a machine that is too busy.
             let fault = format!("it took longer than {} s and was killed", limit.as_secs());
-            return Err(PortError::transient(BUILDING, fault));
+            return Err(PortError::transient(action, fault));
         };
         let (sent, answer) = exchanged?;
         let Answer { out, fault } = answer;
+        if fault.starts_with(OUT_OF_MEMORY) {
+            return Ok(Served::OutOfMemory);
+        }
         if !fault.is_empty() {
             let fault = String::from_utf8_lossy(&fault);
-            return Err(PortError::rejected(BUILDING, fault.trim().to_owned()));
+            return Err(PortError::rejected(action, fault.trim().to_owned()));
         }
-        if out.is_empty() {
-            return match container.end().await {
-                End::OutOfMemory => Err(PortError::rejected(
-                    BUILDING,
-                    format!(
-                        "it used more than {} MiB and was killed",
-                        pool::MEMORY_MIB_MAX
-                    ),
-                )),
-                End::Other => Ok(Served::Silent),
-            };
+        let fault = if out.is_empty() {
+            io::ErrorKind::UnexpectedEof.into()
+        } else {
+            match read(&out) {
+                Ok(answer) => return Ok(Served::Answered(answer)),
+                Err(fault) => fault,
+            }
+        };
+        // It ended before its answer did, as one that is killed does.
+        if fault.kind() == io::ErrorKind::UnexpectedEof {
+            return Ok(match room.end().await {
+                End::OutOfMemory => Served::OutOfMemory,
+                End::Other => Served::Silent,
+            });
         }
-        match read_tree(&out) {
-            Ok(tree) => Ok(Served::Answered(tree)),
-            // A cut-off answer is the fault of what cut it off.
-            Err(error) if sent.is_err() => Err(PortError::transient(BUILDING, error)),
-            Err(error) => Err(PortError::rejected(BUILDING, error)),
-        }
+        Err(match sent {
+            // What was cut off is the fault of what cut it off.
+            Err(_) => PortError::transient(action, fault),
+            Ok(()) => PortError::rejected(action, fault),
+        })
     }
 }
 
@@ -151,26 +206,25 @@ struct Answer {
     fault: Vec<u8>,
 }
 
-async fn read_answer(output: &mut pool::Output) -> Result<Answer, PortError> {
+async fn read_answer(output: &mut pool::Output, action: &'static str) -> Result<Answer, PortError> {
     let mut answer = Answer::default();
     while let Some(chunk) = output.next().await {
         match chunk {
-            Ok(LogOutput::StdOut { message }) => {
+            Ok(Said::Answer(message)) => {
                 answer.out.extend_from_slice(&message);
                 let octets = answer_octets(&answer.out)
-                    .map_err(|error| PortError::rejected(BUILDING, error))?;
-                // The container's end need not be awaited.
+                    .map_err(|error| PortError::rejected(action, error))?;
+                // The room's end need not be awaited.
                 if octets.is_some_and(|octets| answer.out.len() >= octets) {
                     break;
                 }
             }
-            Ok(LogOutput::StdErr { message }) => {
+            Ok(Said::Fault(message)) => {
                 let room = FAULT_BYTES_MAX.saturating_sub(answer.fault.len());
                 answer
                     .fault
                     .extend_from_slice(&message[..message.len().min(room)]);
             }
-            Ok(_) => {}
             // The connection broke: the same as an end without a word.
             Err(_) => break,
         }
@@ -192,15 +246,45 @@ impl SiteBuilder for ContainerBuilder {
             .acquire()
             .await
             .map_err(|error| PortError::transient("waiting for a build slot", error))?;
-        // Containers that waited may all have died, as when the engine was restarted; the one
-        // behind them has not.
+        // Rooms that waited may all have died, as when the engine was restarted; the one behind them
+        // has not.
         for _ in 0..self.settings.warm + 2 {
-            let mut container = self.pool.take().await?;
-            if let Served::Answered(tree) = self.serve(&mut container, &octets).await? {
-                return Ok(tree);
+            let mut room = self.pool.take().await?;
+            let limit = self.settings.timeout;
+            match Self::serve(&mut room, BUILDING, &octets, limit, read_tree).await? {
+                Served::Answered(tree) => return Ok(tree),
+                Served::OutOfMemory => {
+                    let most = Work::Site.memory_mib_max();
+                    let fault = format!("it used more than {most} MiB and was killed");
+                    return Err(PortError::rejected(BUILDING, fault));
+                }
+                Served::Silent => {}
             }
         }
-        let fault = "each container ended without a word, as one that is killed does";
+        let fault = "each room ended without a word, as one that is killed does";
         Err(PortError::transient(BUILDING, fault))
+    }
+}
+
+#[async_trait]
+impl PictureMaker for ContainerBuilder {
+    /// Takes no slot and no waiting room of the sites, whose turn must not wait for pictures: whoever asks
+    /// asks for one picture at a time.
+    async fn make(&self, image: &ImageId, upload: Vec<u8>) -> Result<Made, PortError> {
+        let id = image.clone();
+        let octets = image_octets(&ImageJob { id, upload })
+            .map_err(|error| PortError::rejected("writing the picture's job", error))?;
+        let mut room = self.pool.start_apart(Work::Picture).await?;
+        let read = |answer: &[u8]| read_picture(image, answer);
+        let served = Self::serve(&mut room, PICTURING, &octets, PICTURE_TIMEOUT, read).await?;
+        match served {
+            Served::Answered(Ok((picture, files))) => Ok(Made::Picture { picture, files }),
+            Served::Answered(Err(fault)) => Ok(Made::Refused(fault)),
+            Served::OutOfMemory => Ok(Made::Refused(PictureFault::TooHeavy)),
+            Served::Silent => {
+                let fault = "the room ended without a word, as one that is killed does";
+                Err(PortError::transient(PICTURING, fault))
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -92,6 +93,16 @@ impl SiteContent {
         }
     }
 
+    /// Takes over what is not the owner's to change: where the site is and how it is reached.
+    pub fn keep_identity(&mut self, kept: &SiteIdentity) {
+        let site = self.site_mut();
+        site.host = kept.host.clone();
+        site.host_unicode.clone_from(&kept.host_unicode);
+        site.email = kept.email.clone();
+        site.abuse_url.clone_from(&kept.abuse_url);
+        site.since.clone_from(&kept.since);
+    }
+
     pub fn site_mut(&mut self) -> &mut SiteIdentity {
         match self {
             Self::Business(content) => &mut content.site,
@@ -127,7 +138,7 @@ pub struct SiteIdentity {
     pub pictures: Vec<Picture>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Language {
     #[default]
@@ -433,6 +444,9 @@ pub struct Experience {
     pub to: Option<String>,
     pub summary: Option<String>,
     pub highlights: Vec<String>,
+    /// What was made, for a template that shows projects large.
+    #[serde(default)]
+    pub picture: Option<Picture>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,11 +5,14 @@
 
 pub mod claim;
 pub mod content;
+pub mod document;
 pub mod fault;
 pub mod ids;
 pub mod lifecycle;
 pub mod name;
+pub mod picture;
 pub mod platform;
+mod reader;
 pub mod records;
 pub mod risk;
 pub mod secret;

@@ -92,14 +92,19 @@ impl Standing {
             (Verb::Provision, Provisioned | Serving) => return Ok(Already),
             (Verb::Provision, _) => "a name is provisioned once, by its claim",
 
-            (Verb::Publish | Verb::RenameMailbox | Verb::ResetPassword, Serving) => {
+            (
+                Verb::Publish | Verb::Rollback | Verb::RenameMailbox | Verb::ResetPassword,
+                Serving,
+            ) => {
                 return Ok(To(Serving));
             }
             (Verb::Suspend, Serving | Expired) => return Ok(To(Suspended)),
             (Verb::Suspend, Suspended) => return Ok(Already),
             (Verb::Resume, Suspended) => return Ok(To(Serving)),
             (Verb::Resume, Serving) => return Ok(Already),
-            (Verb::Resume | Verb::Publish, Expired) => "its term has ended: renew it",
+            (Verb::Resume | Verb::Publish | Verb::Rollback, Expired) => {
+                "its term has ended: renew it"
+            }
             (Verb::Expire, Serving) => return Ok(To(Expired)),
             (Verb::Expire, Suspended | Expired) => return Ok(Already),
             (Verb::Renew, Serving | Expired) => return Ok(To(Serving)),
@@ -183,6 +188,8 @@ words!(
         Provision = "provision",
         /// New content or another template.
         Publish = "publish",
+        /// An earlier revision again, as it is kept.
+        Rollback = "rollback",
         Suspend = "suspend",
         Resume = "resume",
         /// The clock's: the term has ended.

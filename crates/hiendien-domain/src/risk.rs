@@ -1,6 +1,9 @@
-//! How likely a name is meant to deceive, by the name alone: a look-alike of a bank or a shop, a
-//! gambling den, a lure. A high score does not refuse the name; it has a person look first.
+//! How likely a name or a site is meant to deceive: a look-alike of a bank or a shop, a gambling den, a
+//! lure. A high score refuses nothing; it has a person look first.
 
+mod content;
+
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
@@ -8,23 +11,79 @@ use serde::Deserialize;
 use crate::claim::without_marks;
 use crate::name::DomainName;
 
+pub use content::of_content;
+
 /// From this score on a person decides before the name goes out.
 pub const HOLD_FROM: u8 = 60;
+const SCORE_MAX: u8 = 100;
+/// More reasons than a person needs to begin looking.
+const REASONS_MAX: usize = 12;
 
-/// What a name was found to be, and how bad that is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a name or a site was found to be, and how bad that is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Risk {
-    /// 0 to 100.
-    pub score: u8,
-    /// In English, for operators; empty where nothing was found.
-    pub reasons: Vec<String>,
+    findings: Vec<Finding>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Finding {
+    /// Where it stands: a member of the claim or of the content.
+    field: String,
+    /// In English, for operators.
+    what: String,
+    score: u8,
 }
 
 impl Risk {
-    /// Why a person has to look, or `None` where nobody has to.
+    /// 0 to 100.
+    pub fn score(&self) -> u8 {
+        let add = |score: u8, finding: &Finding| score.saturating_add(finding.score);
+        self.findings.iter().fold(0, add).min(SCORE_MAX)
+    }
+
+    /// Why a person has to look, in English, or `None` where nobody has to.
     pub fn hold(&self) -> Option<String> {
-        (self.score >= HOLD_FROM)
-            .then(|| format!("risk {}: {}", self.score, self.reasons.join("; ")))
+        if self.score() < HOLD_FROM {
+            return None;
+        }
+        let reasons: Vec<String> = self
+            .findings
+            .iter()
+            .take(REASONS_MAX)
+            .map(|finding| format!("`{}`: {}", finding.field, finding.what))
+            .collect();
+        Some(format!("risk {}: {}", self.score(), reasons.join("; ")))
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.findings.extend(other.findings);
+        self
+    }
+
+    /// What is not in `known`, wherever it stands there: what a person has let through once.
+    #[must_use]
+    pub fn beyond(mut self, known: &Self) -> Self {
+        let is_known = |finding: &Finding| {
+            known
+                .findings
+                .iter()
+                .any(|known| known.what == finding.what)
+        };
+        self.findings.retain(|finding| !is_known(finding));
+        self
+    }
+
+    /// Adds a finding; the same word all over a site is one.
+    fn add(&mut self, field: &str, score: u8, what: String) {
+        if self.findings.iter().all(|finding| finding.what != what) {
+            self.findings.push(Finding {
+                field: field.to_owned(),
+                what,
+                score,
+            });
+        }
     }
 }
 
@@ -34,6 +93,15 @@ struct RiskWords {
     brands: Vec<String>,
     gambling: Vec<String>,
     lures: Vec<String>,
+    /// With their marks; one that ends in `!` means something harmless without them.
+    gambling_phrases: Vec<String>,
+    gambling_brands: Vec<String>,
+    /// With their scores.
+    phishing_phrases: BTreeMap<String, u8>,
+    /// Hosts that hide where a link leads.
+    shorteners: Vec<String>,
+    /// Where a brand's own links lead.
+    official_hosts: BTreeMap<String, Vec<String>>,
 }
 
 static WORDS: LazyLock<RiskWords> = LazyLock::new(|| {
@@ -57,22 +125,20 @@ pub fn of_name(name: &DomainName) -> Risk {
     let read: String = joined.chars().map(letter_for).collect();
     let parts: Vec<&str> = plain.split('-').collect();
 
-    let mut risk = Risk {
-        score: 0,
-        reasons: Vec::new(),
-    };
+    let mut risk = Risk::default();
     let mut found = |kind: &str, words: &[String], inside_from: usize, score: u8| {
         for word in words {
             let alone = parts.contains(&word.as_str()) || joined == *word;
             let within =
                 word.len() >= inside_from && (joined.contains(word) || read.contains(word));
             if alone || within {
-                risk.score = risk.score.saturating_add(score);
-                risk.reasons.push(format!("{kind} `{word}`"));
+                risk.add("domain", score, format!("{kind} `{word}`"));
             } else if word.len() >= 7 && near(&joined, word) {
-                risk.score = risk.score.saturating_add(score);
-                risk.reasons
-                    .push(format!("one letter away from {kind} `{word}`"));
+                risk.add(
+                    "domain",
+                    score,
+                    format!("one letter away from {kind} `{word}`"),
+                );
             }
         }
     };
@@ -84,7 +150,6 @@ pub fn of_name(name: &DomainName) -> Risk {
         60,
     );
     found("the lure", &WORDS.lures, INSIDE_FROM, 35);
-    risk.score = risk.score.min(100);
     risk
 }
 

@@ -1,6 +1,6 @@
 //! A built site: files, and the hash that names the whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 use std::str::FromStr;
 
@@ -23,6 +23,15 @@ pub struct SiteFile {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileTree {
     files: BTreeMap<String, SiteFile>,
+}
+
+impl IntoIterator for FileTree {
+    type Item = (String, SiteFile);
+    type IntoIter = btree_map::IntoIter<String, SiteFile>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.files.into_iter()
+    }
 }
 
 /// A path that a file tree does not take.
@@ -99,53 +108,73 @@ pub fn hex(bytes: &[u8]) -> String {
         })
 }
 
-/// SHA-256 of a file tree, 64 lower-case hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RevisionHash(String);
+macro_rules! sha256_name {
+    ($(#[$doc:meta])* $name:ident, $error:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
 
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{0}` is not a revision: it has 64 lower-case hexadecimal digits")]
-pub struct RevisionHashError(pub String);
+        #[derive(Debug, Clone, PartialEq, Eq, Error)]
+        #[error("`{0}` is not {what}: it has 64 lower-case hexadecimal digits", what = $what)]
+        pub struct $error(pub String);
 
-impl RevisionHash {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for RevisionHash {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl FromStr for RevisionHash {
-    type Err = RevisionHashError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() == 64
-            && text
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(RevisionHashError(text.to_owned()))
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
         }
-    }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = $error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+                if text.len() == 64 && text.bytes().all(is_digit) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err($error(text.to_owned()))
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = $error;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(hash: $name) -> Self {
+                hash.0
+            }
+        }
+    };
 }
 
-impl TryFrom<String> for RevisionHash {
-    type Error = RevisionHashError;
+sha256_name!(
+    /// SHA-256 of a file tree, 64 lower-case hexadecimal digits.
+    RevisionHash,
+    RevisionHashError,
+    "a revision"
+);
+sha256_name!(
+    /// SHA-256 of octets, 64 lower-case hexadecimal digits.
+    BlobHash,
+    BlobHashError,
+    "the hash of a file"
+);
 
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<RevisionHash> for String {
-    fn from(hash: RevisionHash) -> Self {
-        hash.0
+impl BlobHash {
+    pub fn of(octets: &[u8]) -> Self {
+        Self(hex(&Sha256::digest(octets)))
     }
 }

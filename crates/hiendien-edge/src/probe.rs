@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hiendien_domain::name::DomainName;
-use hiendien_domain::site::hex;
-use hiendien_engine::ports::{PortError, SiteProof, SiteService};
+use hiendien_domain::site::{BlobHash, hex};
+use hiendien_engine::ports::{FileProof, PortError, SiteProof, SiteService};
 use http::header::{HOST, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -208,6 +208,26 @@ pub async fn probe_site(
     let action = format!("probe the site `{apex}`");
     let prober = prober(settings, &action)?;
     until(settings, &action, || prober.site(apex, revision)).await
+}
+
+/// Asks until every address of `apex` answers each of `files` with 200 and exactly the octets of its
+/// hash, at most for [`SiteProbeSettings::limit`].
+pub async fn probe_site_files(
+    settings: &SiteProbeSettings,
+    apex: &DomainName,
+    files: &[FileProof],
+) -> Result<(), PortError> {
+    let action = format!("compare what `{apex}` serves with its revision");
+    let prober = prober(settings, &action)?;
+    until(settings, &action, || prober.files(apex, files)).await
+}
+
+/// The path of the URL at which a file of a site is served.
+pub fn path_of(file: &str) -> String {
+    let directory = file
+        .strip_suffix("index.html")
+        .filter(|directory| directory.is_empty() || directory.ends_with('/'));
+    format!("/{}", directory.unwrap_or(file))
 }
 
 /// Asks until `https://apex/` and `https://www.apex/` answer with the notice of `service` over a
@@ -404,6 +424,36 @@ impl<'a> Prober<'a> {
             self.redirect(Scheme::Http, apex, apex),
         )?;
         Ok(proof)
+    }
+
+    async fn files(&self, apex: &DomainName, files: &[FileProof]) -> Result<(), ProbeError> {
+        for address in self.addresses(apex).await? {
+            for file in files {
+                self.file(apex, address, file).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One address answers with exactly the octets of this file.
+    pub async fn file(
+        &self,
+        apex: &DomainName,
+        address: IpAddr,
+        file: &FileProof,
+    ) -> Result<(), ProbeError> {
+        let path = path_of(&file.path);
+        let answer = self.get(Scheme::Https, apex, address, &path).await?;
+        let found = BlobHash::of(&answer.body);
+        if answer.status == StatusCode::OK && found == file.sha256 {
+            return Ok(());
+        }
+        Err(ProbeError::Unwanted {
+            url: format!("https://{apex}{path}"),
+            address: answer.address,
+            found: format!("{} with SHA-256 `{found}`", answer.status.as_u16()),
+            wanted: format!("200 with SHA-256 `{}`", file.sha256),
+        })
     }
 
     async fn stopped(&self, apex: &DomainName, service: SiteService) -> Result<(), ProbeError> {
@@ -674,4 +724,22 @@ async fn whole(response: Response<Incoming>) -> Result<Response<Bytes>, HttpErro
     let (parts, body) = response.into_parts();
     let body = Limited::new(body, MOST_BYTES).collect().await?.to_bytes();
     Ok(Response::from_parts(parts, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path_of;
+
+    #[test]
+    fn where_a_file_is_served() {
+        for (file, path) in [
+            ("index.html", "/"),
+            ("bai-viet/index.html", "/bai-viet/"),
+            ("bai-viet/my-index.html", "/bai-viet/my-index.html"),
+            ("404.html", "/404.html"),
+            ("phong/chu.woff2", "/phong/chu.woff2"),
+        ] {
+            assert_eq!(path_of(file), path);
+        }
+    }
 }

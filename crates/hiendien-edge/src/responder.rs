@@ -442,7 +442,7 @@ fn file_answer(file: &Served, coding: Coding, revision: &RevisionHash) -> Answer
 fn cache_control(path: &str, media_type: &HeaderValue) -> HeaderValue {
     let media_type = media_type.to_str().unwrap_or_default();
     let lasting = ["image/", "font/", "audio/", "video/", "application/pdf"];
-    let value = if is_fingerprinted(path) {
+    let value = if is_fingerprinted(path) || is_picture(path) {
         "public, max-age=31536000, immutable"
     } else if lasting.iter().any(|kind| media_type.starts_with(kind)) {
         "public, max-age=3600"
@@ -465,6 +465,12 @@ fn is_fingerprinted(path: &str) -> bool {
             .bytes()
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
         && last.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// Whether it is a form of an uploaded picture, `/anh/{hash}-{width}.{form}`: another picture has
+/// another name.
+fn is_picture(path: &str) -> bool {
+    path.starts_with("/anh/")
 }
 
 fn only_get(request: &Request<Incoming>) -> Option<Answer> {
@@ -534,7 +540,12 @@ mod tests {
         assert_eq!(kept("/", "text/html; charset=utf-8"), "no-cache");
         assert_eq!(kept("/style.css", "text/css"), "no-cache");
         assert_eq!(kept("/logo.svg", "image/svg+xml"), "public, max-age=3600");
-        for hashed in ["/style.1f2e3d4c.css", "/a/logo-0123456789abcdef.svg"] {
+        for hashed in [
+            "/style.1f2e3d4c.css",
+            "/a/logo-0123456789abcdef.svg",
+            "/phong/be-vietnam-pro-400.ecb6f63c2e5141ee.woff2",
+            "/anh/0123456789abcdef0123456789abcdef-640.avif",
+        ] {
             assert_eq!(
                 kept(hashed, "text/css"),
                 "public, max-age=31536000, immutable"

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::ports::{ErrorChain, PortError};
+use crate::ports::{ErrorChain, Keeping, PortError, Tidied};
 use crate::presence::Presence;
 use crate::reconcile::{Brake, observe};
 use crate::request::{AskError, By, Request, ask};
@@ -32,6 +32,11 @@ const HOLD: Duration = Duration::from_mins(5);
 pub const ROUND_EVERY: Duration = Duration::from_secs(5);
 /// Looks at the servers at once.
 const OBSERVED_AT_ONCE: usize = 8;
+
+/// Bound of taking revisions away from one presence.
+const TIDY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Each presence's revisions are looked through once in so many days.
+const THOROUGH_DAYS: u128 = 7;
 
 /// What the clock has to do with a presence.
 #[derive(Debug, Clone, PartialEq)]
@@ -301,6 +306,48 @@ async fn remind(
         .await
 }
 
+/// Takes away revisions that are over. No operation is under way; one that begins now makes what it
+/// needs young first. A failure costs space alone, and the next look tries again.
+async fn tidy(ports: &Ports, presence: &Presence, now: Timestamp) {
+    let rules = &ports.settings.revisions;
+    let tidied = async {
+        // Most presences have few, and nothing to be taken away from.
+        let kept = ports.sites.revisions(presence.id).await?.len();
+        if kept <= rules.last && !is_thorough(presence, now) {
+            return Ok(Tidied::default());
+        }
+        let keeping = Keeping {
+            rules: rules.clone(),
+            named: presence.revision.iter().cloned().collect(),
+            now,
+        };
+        ports.shelf.tidy(presence.id, &keeping).await
+    };
+    match tokio::time::timeout(TIDY_TIMEOUT, tidied).await {
+        Ok(Ok(tidied)) if tidied == Tidied::default() => {}
+        Ok(Ok(tidied)) => info!(
+            presence.id = %presence.id,
+            revisions = tidied.revisions,
+            blobs = tidied.blobs,
+            "old revisions are taken away"
+        ),
+        Ok(Err(error)) => {
+            warn!(presence.id = %presence.id, error = %ErrorChain(&error), "could not take old revisions away, will again");
+        }
+        Err(_) => {
+            warn!(presence.id = %presence.id, "taking old revisions away took too long, will again");
+        }
+    }
+}
+
+/// Whether this is the presence's day, one in [`THOROUGH_DAYS`], to be looked through whatever it has:
+/// for what a crash has left, and for revisions of a former format.
+fn is_thorough(presence: &Presence, now: Timestamp) -> bool {
+    let day = now.as_second().div_euclid(24 * 60 * 60);
+    let own = presence.id.as_uuid().as_u128() % THOROUGH_DAYS;
+    u128::try_from(day).unwrap_or_default() % THOROUGH_DAYS == own
+}
+
 struct Looked {
     is_sound: bool,
     /// When its certificate is to be renewed.
@@ -342,6 +389,7 @@ async fn look(
             next_at: now.saturating_add(AGAIN_AFTER).ok(),
         });
     }
+    tidy(ports, presence, now).await;
     let renewal_at = ports.certificates.renewal_at(presence.id).await;
     let renewal_at = renewal_at.map_err(AskError::Store)?;
     if renewal_at.is_some_and(|at| at <= now) && presence.standing != Standing::Expired {

@@ -35,7 +35,9 @@ pub async fn accept(
     let life = Life {
         term_ends_at: claim.term_ends_on().and_then(start_of_day),
         dossier_due_at: claim.dossier_due_on().and_then(start_of_day),
-        held_for: risk::of_name(claim.domain()).hold(),
+        held_for: risk::of_name(claim.domain())
+            .and(plan.content_risk())
+            .hold(),
         ..Life::default()
     };
     let new = NewClaim {

@@ -8,9 +8,11 @@
 
 pub mod care;
 pub mod clock;
+pub mod content;
 pub mod gate;
 pub mod intake;
 pub mod operation;
+pub mod pictures;
 pub mod ports;
 pub mod presence;
 pub mod reconcile;

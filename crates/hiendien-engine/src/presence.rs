@@ -4,6 +4,7 @@ use hiendien_domain::content::SiteContent;
 use hiendien_domain::ids::{ClaimId, OperationId, PresenceId};
 use hiendien_domain::lifecycle::{Plane, PlaneState, PresenceState, Programme, Standing};
 use hiendien_domain::name::{DomainName, LocalPart, MailAddress};
+use hiendien_domain::risk::{self, Risk};
 use hiendien_domain::site::RevisionHash;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,18 @@ pub struct PresencePlan {
     pub mailboxes: Vec<LocalPart>,
     pub template: String,
     pub content: SiteContent,
+}
+
+impl PresencePlan {
+    /// How likely its site is meant to deceive.
+    pub fn content_risk(&self) -> Risk {
+        let mut registrants = vec![self.owner_name.as_str()];
+        if let SiteContent::Business(business) = &self.content {
+            registrants.push(&business.legal.legal_name);
+            registrants.extend(business.legal.representative.as_deref());
+        }
+        risk::of_content(&self.content, &registrants)
+    }
 }
 
 /// The row of a presence.
@@ -53,7 +66,7 @@ pub struct Life {
     pub ended_at: Option<Timestamp>,
     /// By when the registrant's papers are to be complete; `None` when they are.
     pub dossier_due_at: Option<Timestamp>,
-    /// Why its name is held back until a person has decided, in English; `None` when it is not.
+    /// Why its name or its new content is held back until a person has decided, in English; `None` when neither is.
     pub held_for: Option<String>,
     /// When the owner last changed its content or signed in for the first time; `None` never.
     pub touched_at: Option<Timestamp>,

@@ -4,13 +4,16 @@ use hiendien_domain::content::SiteContent;
 use hiendien_domain::ids::{OperationId, PresenceId};
 use hiendien_domain::lifecycle::{IllegalTransition, Standing, Transition, Verb};
 use hiendien_domain::name::{LocalPart, MailAddress};
+use hiendien_domain::site::RevisionHash;
 use hiendien_domain::term::TermRules;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ports::PortError;
 use crate::presence::{Presence, PresencePlan};
-use crate::store::{BeginError, Change, Directory, Lifecycle, NewOperation, RequestKey};
+use crate::store::{
+    BeginError, Change, Directory, KeptContent, Lifecycle, NewOperation, RequestKey,
+};
 use crate::verbs;
 
 /// How often an ask is worked out again when the presence changes under it.
@@ -25,8 +28,11 @@ pub enum Request {
     Publish {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         template: Option<String>,
-        #[serde(default, skip_serializing)]
-        content: Option<Box<SiteContent>>,
+        #[serde(skip)]
+        content: Option<Box<NewContent>>,
+    },
+    Rollback {
+        revision: RevisionHash,
     },
     Suspend {
         /// Why, in the words the owner gets to read.
@@ -55,6 +61,13 @@ pub enum Request {
     Purge,
 }
 
+/// A new page, and what it is made from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewContent {
+    pub page: SiteContent,
+    pub kept: KeptContent,
+}
+
 /// Who holds the presence from now on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registrant {
@@ -66,6 +79,7 @@ impl Request {
     pub fn verb(&self) -> Verb {
         match self {
             Self::Publish { .. } => Verb::Publish,
+            Self::Rollback { .. } => Verb::Rollback,
             Self::Suspend { .. } => Verb::Suspend,
             Self::Resume => Verb::Resume,
             Self::Expire => Verb::Expire,
@@ -150,6 +164,12 @@ pub async fn ask(
             Transition::To(standing) => standing,
             Transition::Already => return Ok(Asked::Already(found.operation)),
         };
+        if let Request::Rollback { revision } = request
+            && found.revision.as_ref() == Some(revision)
+            && has_ended(directory, found.operation).await?
+        {
+            return Ok(Asked::Already(found.operation));
+        }
         let change = change(&found, request, rules, now)?;
         let input = serde_json::to_value(request).map_err(|error| {
             AskError::Store(PortError::misconfigured(
@@ -187,6 +207,12 @@ pub async fn ask(
     )))
 }
 
+async fn has_ended(directory: &dyn Directory, operation: OperationId) -> Result<bool, AskError> {
+    let found = directory.operation(operation).await;
+    let found = found.map_err(AskError::Store)?;
+    Ok(found.is_some_and(|operation| operation.state.is_final()))
+}
+
 /// What the verb changes at once.
 fn change(
     presence: &Presence,
@@ -209,7 +235,8 @@ fn change(
                 ));
             }
             let same_kind = content.as_deref().is_none_or(|content| {
-                std::mem::discriminant(content) == std::mem::discriminant(&presence.plan.content)
+                std::mem::discriminant(&content.page)
+                    == std::mem::discriminant(&presence.plan.content)
             });
             if !same_kind {
                 return Err(invalid("content", "its kind must stay what it is"));
@@ -219,12 +246,15 @@ fn change(
                     plan.template.clone_from(template);
                 }
                 if let Some(content) = content {
-                    let identity = plan.content.site().clone();
-                    plan.content = (**content).clone();
-                    // Host, address and links of ours are not the owner's to change.
-                    *plan.content.site_mut() = identity;
+                    let mut page = content.page.clone();
+                    page.keep_identity(plan.content.site());
+                    plan.content = page;
                 }
             });
+            change.content = content.as_ref().map(|content| content.kept.clone());
+            let known = presence.plan.content_risk();
+            let risk = change.plan.as_ref().map(PresencePlan::content_risk);
+            change.held_for = risk.and_then(|risk| risk.beyond(&known).hold());
             change.touched_at = Some(now);
         }
         Request::Renew {
@@ -302,6 +332,8 @@ fn change(
         Request::Suspend { reason } if reason.trim().is_empty() => {
             return Err(invalid("reason", "say why: the owner gets to read it"));
         }
+        // Content and template stay what they are: the next `publish` builds from them.
+        Request::Rollback { .. } => change.touched_at = Some(now),
         Request::Suspend { .. }
         | Request::Resume
         | Request::Expire

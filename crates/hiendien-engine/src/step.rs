@@ -22,8 +22,8 @@ use serde_json::Value;
 use crate::clock::Clock;
 use crate::operation::{Before, Operation};
 use crate::ports::{
-    Certificates, Delegations, Mailboxes, Messages, PasswordLinks, PortError, Probes, SiteBuilder,
-    SiteStore, Zones,
+    Certificates, Delegations, KeepRules, Mailboxes, Messages, PasswordLinks, PictureFiles,
+    PortError, Probes, RevisionShelf, SiteBuilder, SiteStore, Zones,
 };
 use crate::presence::Presence;
 use crate::store::{Lifecycle, Publications};
@@ -39,6 +39,8 @@ pub struct Ports {
     pub certificates: Arc<dyn Certificates>,
     pub builder: Arc<dyn SiteBuilder>,
     pub sites: Arc<dyn SiteStore>,
+    pub shelf: Arc<dyn RevisionShelf>,
+    pub picture_files: Arc<dyn PictureFiles>,
     pub publications: Arc<dyn Publications>,
     pub lifecycle: Arc<dyn Lifecycle>,
     pub mailboxes: Arc<dyn Mailboxes>,
@@ -67,6 +69,8 @@ pub struct StepSettings {
     /// How long a password link stays good.
     pub password_link_for: Duration,
     pub term: TermRules,
+    /// How long revisions are kept that are not served.
+    pub revisions: KeepRules,
 }
 
 /// What the letter writer needs to know; the words are the mail adapter's.

@@ -1,9 +1,11 @@
 //! What the engine needs from its store, in three narrow parts: taking claims in, keeping the
 //! log of operations under leases, and reading.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hiendien_domain::content::{ImageId, Picture};
 use hiendien_domain::ids::{ClaimId, OperationId, PresenceId};
 use hiendien_domain::lifecycle::{Standing, Verb};
 use hiendien_domain::name::DomainName;
@@ -116,6 +118,19 @@ pub struct Change {
     pub touched_at: Option<Timestamp>,
     /// When its service has ended for good.
     pub ended_at: Option<Timestamp>,
+    /// Why a person has to look at it before it goes out.
+    pub held_for: Option<String>,
+    /// What the page in the plan was made from.
+    pub content: Option<KeptContent>,
+}
+
+/// What a page is made from, as its owner gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptContent {
+    /// JSON of a document; `None` where a claim came anew and never a document.
+    pub document: Option<Secret>,
+    /// JSON of [`hiendien_domain::document::Facts`].
+    pub facts: Secret,
 }
 
 /// Why a verb was not begun.
@@ -215,6 +230,20 @@ pub trait Lifecycle: Send + Sync {
 
     /// Erases what the store keeps of the registrant: the claim's document, the plan's personal data, the links.
     async fn erase(&self, presence: PresenceId, now: Timestamp) -> Result<(), PortError>;
+}
+
+/// What pages are made from. A verb changes it, by [`Change::content`].
+#[async_trait]
+pub trait Contents: Send + Sync {
+    /// What was published last; `None` where nothing was since the claim.
+    async fn content(&self, presence: PresenceId) -> Result<Option<KeptContent>, PortError>;
+
+    /// The claim as it was taken in; `None` once it was erased.
+    async fn claim_document(&self, presence: PresenceId) -> Result<Option<Secret>, PortError>;
+
+    /// The images that were uploaded for a presence, without what they show.
+    async fn pictures(&self, presence: PresenceId)
+    -> Result<BTreeMap<ImageId, Picture>, PortError>;
 }
 
 /// The right to work on one operation until it expires. Every write carries its fence, so that a

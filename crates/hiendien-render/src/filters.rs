@@ -1,58 +1,67 @@
 //! What templates may call, and the values they see.
 
-use hiendien_domain::content::SiteContent;
-use minijinja::{Environment, Error, ErrorKind, Value};
-use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+use std::sync::Arc;
 
-use crate::markdown;
+use hiendien_domain::content::{BankTransfer, OpeningHours, SiteContent};
+use minijinja::value::{Kwargs, ViaDeserialize};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use unicode_normalization::UnicodeNormalization as _;
+
+use crate::markdown::{self, Pictures};
+use crate::qr;
 
 /// Where a link may lead.
 const SCHEMES: [&str; 4] = ["https://", "http://", "mailto:", "tel:"];
-const DAYS: [&str; 7] = [
-    "Thứ Hai",
-    "Thứ Ba",
-    "Thứ Tư",
-    "Thứ Năm",
-    "Thứ Sáu",
-    "Thứ Bảy",
-    "Chủ nhật",
-];
-/// As schema.org names them.
-const SCHEMA_DAYS: [&str; 7] = [
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-    "Sunday",
-];
-
-pub(crate) fn add(environment: &mut Environment<'_>) {
+pub(crate) fn add(environment: &mut Environment<'_>, pictures: &Arc<Pictures>) {
+    let pictures = Arc::clone(pictures);
     environment.add_filter("vnd", vnd);
     environment.add_filter("timetable", timetable);
-    environment.add_filter("schema_hours", schema_hours);
     environment.add_filter("date_vi", date_vi);
+    environment.add_filter("date_long", date_long);
+    environment.add_filter("date_rfc3339", date_rfc3339);
     environment.add_filter("years_after", years_after);
+    environment.add_filter("fill", fill);
+    environment.add_filter("group_by_group", group_by_group);
+    environment.add_filter("vietqr", |bank: ViaDeserialize<BankTransfer>| {
+        qr::vietqr(&bank.bin, &bank.account)
+    });
+    environment.add_filter("qr_svg", |text: Option<&str>, label: &str| {
+        text.and_then(|text| qr::svg(text, label))
+            .map_or_else(|| Value::from(""), Value::from_safe_string)
+    });
+    environment.add_filter("unbroken", |text: &str| text.replace(' ', "\u{a0}"));
+    environment.add_filter("bank_name", |bin: &str| {
+        qr::bank_name(bin).unwrap_or_default()
+    });
     environment.add_filter("initials", initials);
     environment.add_filter("paragraphs", paragraphs);
     environment.add_filter("pick", pick);
     environment.add_filter("href", |url: &str| href(url).to_owned());
     environment.add_filter("jsonld", jsonld);
-    environment.add_filter("markdown", |text: &str| {
-        Value::from_safe_string(markdown::to_html(text))
+    environment.add_filter("markdown", {
+        let pictures = Arc::clone(&pictures);
+        move |text: &str| Value::from_safe_string(markdown::to_html(text, &pictures))
     });
     // The HTML as text, for a feed that carries it escaped.
-    environment.add_filter("markdown_source", |text: &str| markdown::to_html(text));
+    environment.add_filter("markdown_source", move |text: &str| {
+        markdown::to_html(text, &pictures)
+    });
     environment.add_filter("markdown_lead", |text: &str| markdown::lead(text));
+    environment.add_filter("json", |value: ViaDeserialize<serde_json::Value>| {
+        Value::from_safe_string(script_safe(&value.to_string()))
+    });
 }
 
-/// The content as templates see it, without the characters that no page and no XML may hold.
-pub(crate) fn content_value(content: &SiteContent) -> Value {
+/// The content without the characters that no page and no XML may hold.
+pub(crate) fn cleaned(content: &SiteContent) -> SiteContent {
     fn clean(value: serde_json::Value) -> serde_json::Value {
         match value {
             serde_json::Value::String(text) => {
-                serde_json::Value::String(text.chars().filter(|letter| is_fit(*letter)).collect())
+                let fit = text.chars().filter(|letter| is_fit(*letter));
+                serde_json::Value::String(fit.nfc().collect())
             }
             serde_json::Value::Array(items) => items.into_iter().map(clean).collect(),
             serde_json::Value::Object(members) => members
@@ -63,7 +72,8 @@ pub(crate) fn content_value(content: &SiteContent) -> Value {
         }
     }
     let value = serde_json::to_value(content).expect("content has text keys only");
-    Value::from_serialize(clean(value))
+    // Names and numbers of our own making have none of these characters.
+    serde_json::from_value(clean(value)).unwrap_or_else(|_| content.clone())
 }
 
 /// Neither a control character, nor one that turns the direction of what follows, nor a non-character.
@@ -95,13 +105,6 @@ fn vnd(amount: u64) -> String {
     text + "\u{a0}₫"
 }
 
-#[derive(Deserialize)]
-struct Span {
-    days: Vec<u8>,
-    opens: String,
-    closes: String,
-}
-
 /// One row of the table of opening hours.
 #[derive(Serialize)]
 struct Row {
@@ -111,24 +114,32 @@ struct Row {
     spans: Vec<String>,
 }
 
-fn spans(hours: &Value) -> Result<Vec<Span>, Error> {
-    let unfit = |error| {
-        Error::new(ErrorKind::InvalidOperation, "these are not opening hours").with_source(error)
-    };
-    serde_json::to_value(hours)
-        .and_then(serde_json::from_value)
-        .map_err(unfit)
-}
-
 /// Opening hours by day: neighbouring days with the same hours share a row, a break at noon makes
 /// two spans of one row.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "the template engine hands filters their arguments"
 )]
-fn timetable(hours: Value) -> Result<Value, Error> {
+fn timetable(
+    state: &State<'_, '_>,
+    hours: ViaDeserialize<Vec<OpeningHours>>,
+) -> Result<Value, Error> {
+    let words: Words = word(state, "days")?;
+    let daily: String = word(state, "daily")?;
+    Ok(Value::from_serialize(rows(&hours, &words, &daily)))
+}
+
+type Words = [String; 7];
+
+/// A word of the interface.
+fn word<T: DeserializeOwned>(state: &State<'_, '_>, name: &str) -> Result<T, Error> {
+    let text = state.lookup("text").unwrap_or_default();
+    T::deserialize(text.get_attr(name)?)
+}
+
+fn rows(hours: &[OpeningHours], names: &Words, daily: &str) -> Vec<Row> {
     let mut week: [Vec<String>; 7] = Default::default();
-    for span in spans(&hours)? {
+    for span in hours {
         let days = span.days.iter().map(|day| usize::from(*day));
         for day in days.filter(|day| (1..=7).contains(day)) {
             week[day - 1].push(format!("{} – {}", span.opens, span.closes));
@@ -144,43 +155,50 @@ fn timetable(hours: Value) -> Result<Value, Error> {
     }
     let row = |(first, last, spans): (usize, usize, Vec<String>)| Row {
         days: match last - first {
-            0 => DAYS[first].to_owned(),
-            1 => format!("{}, {}", DAYS[first], DAYS[last]),
-            6 => "Hằng ngày".to_owned(),
-            _ => format!("{} – {}", DAYS[first], DAYS[last]),
+            0 => names[first].clone(),
+            1 => format!("{}, {}", names[first], names[last]),
+            6 => daily.to_owned(),
+            _ => format!("{} – {}", names[first], names[last]),
         },
         spans,
     };
-    Ok(Value::from_serialize(
-        rows.into_iter().map(row).collect::<Vec<_>>(),
-    ))
+    rows.into_iter().map(row).collect()
 }
 
-/// Opening hours in the words of schema.org.
+/// Equal groups together, in the order in which each is first seen: `[{name, products}]`. What has no
+/// group stands under a name of none.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "the template engine hands filters their arguments"
 )]
-fn schema_hours(hours: Value) -> Result<Value, Error> {
-    let specification = |span: Span| {
-        let days = span.days.iter().map(|day| usize::from(*day));
-        let names: Vec<&str> = days
-            .filter(|day| (1..=7).contains(day))
-            .map(|day| SCHEMA_DAYS[day - 1])
-            .collect();
-        serde_json::json!({
-            "@type": "OpeningHoursSpecification",
-            "dayOfWeek": names,
-            "opens": span.opens,
-            "closes": span.closes,
-        })
-    };
-    Ok(Value::from_serialize(
-        spans(&hours)?
-            .into_iter()
-            .map(specification)
-            .collect::<Vec<_>>(),
-    ))
+fn group_by_group(products: Value) -> Result<Value, Error> {
+    let mut groups: Vec<(Value, Vec<Value>)> = Vec::new();
+    for product in products.try_iter()? {
+        let group = product.get_attr("group")?;
+        match groups.iter_mut().find(|(name, _)| *name == group) {
+            Some((_, members)) => members.push(product),
+            None => groups.push((group, vec![product])),
+        }
+    }
+    Ok(groups
+        .into_iter()
+        .map(|(name, products)| minijinja::context! { name, products })
+        .collect())
+}
+
+/// `text` with each `{name}` replaced by the argument of that name.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the template engine hands filters their arguments"
+)]
+fn fill(text: &str, arguments: Kwargs) -> Result<String, Error> {
+    let mut filled = text.to_owned();
+    for name in arguments.args() {
+        let value: Value = arguments.get(name)?;
+        filled = filled.replace(&format!("{{{name}}}"), &value.to_string());
+    }
+    arguments.assert_all_used()?;
+    Ok(filled)
 }
 
 /// JSON-LD fit for a `<script>`: nothing in it ends the element, empty members are left out.
@@ -211,11 +229,29 @@ fn jsonld(value: Value) -> Result<Value, Error> {
         .with_source(error)
     };
     let value = serde_json::to_value(&value).map_err(unfit)?;
-    let mut text = full(value).unwrap_or_default().to_string();
+    let text = full(value).unwrap_or_default().to_string();
+    Ok(Value::from_safe_string(script_safe(&text)))
+}
+
+/// JSON in which nothing ends a script or begins an entity.
+fn script_safe(json: &str) -> String {
+    let mut text = json.to_owned();
     for letter in ['<', '>', '&', '\'', '\u{2028}', '\u{2029}'] {
         text = text.replace(letter, &format!("\\u{:04x}", u32::from(letter)));
     }
-    Ok(Value::from_safe_string(text))
+    text
+}
+
+/// For a query: everything but letters and digits of ASCII is encoded.
+pub(crate) fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            write!(encoded, "%{byte:02X}").expect("writing to a string cannot fail");
+        }
+        encoded
+    })
 }
 
 /// `2025-06-01` as `01/06/2025`.
@@ -225,6 +261,41 @@ fn date_vi(date: &str) -> String {
         [year, month, day] => format!("{day}/{month}/{year}"),
         _ => date.to_owned(),
     }
+}
+
+/// `2025-06-01` in words, in the language of the page.
+fn date_long(state: &State<'_, '_>, date: &str) -> Result<String, Error> {
+    const MONTHS: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    let parts: Vec<usize> = date
+        .split('-')
+        .filter_map(|part| part.parse().ok())
+        .collect();
+    let [year, month, day] = parts[..] else {
+        return Ok(date.to_owned());
+    };
+    let english = word::<String>(state, "lang")? == "en";
+    Ok(match MONTHS.get(month.wrapping_sub(1)) {
+        Some(name) if english => format!("{day} {name} {year}"),
+        _ => format!("ngày {day} tháng {month} năm {year}"),
+    })
+}
+
+/// Midnight of the day in Vietnam.
+pub(crate) fn date_rfc3339(date: &str) -> String {
+    format!("{date}T00:00:00+07:00")
 }
 
 /// The first day of the same month, so many years later: `2025-06-15` and 2 give `2027-06-01`.
@@ -242,7 +313,7 @@ fn years_after(date: &str, years: u16) -> Result<String, Error> {
 }
 
 /// One or two capital letters for an icon.
-fn initials(name: &str) -> String {
+pub(crate) fn initials(name: &str) -> String {
     let letter = |word: &str| word.chars().find(|letter| letter.is_alphanumeric());
     // What stands in brackets says something about the name and is not the name.
     let name = name.split(['(', '[']).next().unwrap_or_default();
@@ -268,7 +339,7 @@ fn pick(text: &str, count: u32) -> u32 {
 }
 
 /// The paragraphs of a text, parted by blank lines.
-fn paragraphs(text: &str) -> Vec<String> {
+pub(crate) fn paragraphs(text: &str) -> Vec<String> {
     let lines = text.lines().map(str::trim).collect::<Vec<_>>();
     lines
         .split(|line| line.is_empty())
@@ -299,24 +370,31 @@ mod tests {
 
     #[test]
     fn the_timetable_joins_days_and_shows_breaks_and_closed_days() {
-        let hours = serde_json::json!([
-            { "days": [1, 2, 3, 4, 5], "opens": "15:00", "closes": "21:00" },
-            { "days": [1, 2, 3, 4, 5], "opens": "06:00", "closes": "10:30" },
-            { "days": [6, 99], "opens": "06:00", "closes": "12:00" },
-        ]);
-        let rows = timetable(Value::from_serialize(hours)).unwrap();
-        let rows: serde_json::Value = serde_json::to_value(rows).unwrap();
+        let span = |days: &[u8], opens: &str, closes: &str| OpeningHours {
+            days: days.to_vec(),
+            opens: opens.to_owned(),
+            closes: closes.to_owned(),
+        };
+        let names = ["hai", "ba", "tư", "năm", "sáu", "bảy", "CN"].map(str::to_owned);
+        let told = |hours: &[OpeningHours]| {
+            let rows = rows(hours, &names, "hằng ngày");
+            serde_json::to_value(rows).unwrap()
+        };
+        let hours = [
+            span(&[1, 2, 3, 4, 5], "15:00", "21:00"),
+            span(&[1, 2, 3, 4, 5], "06:00", "10:30"),
+            span(&[6, 99], "06:00", "12:00"),
+        ];
         assert_eq!(
-            rows,
+            told(&hours),
             serde_json::json!([
-                { "days": "Thứ Hai – Thứ Sáu", "spans": ["06:00 – 10:30", "15:00 – 21:00"] },
-                { "days": "Thứ Bảy", "spans": ["06:00 – 12:00"] },
-                { "days": "Chủ nhật", "spans": [] },
+                { "days": "hai – sáu", "spans": ["06:00 – 10:30", "15:00 – 21:00"] },
+                { "days": "bảy", "spans": ["06:00 – 12:00"] },
+                { "days": "CN", "spans": [] },
             ])
         );
-        let daily = serde_json::json!([{ "days": [1, 2, 3, 4, 5, 6, 7], "opens": "06:00", "closes": "21:00" }]);
-        let rows = serde_json::to_value(timetable(Value::from_serialize(daily)).unwrap()).unwrap();
-        assert_eq!(rows[0]["days"], "Hằng ngày");
+        let daily = [span(&[1, 2, 3, 4, 5, 6, 7], "06:00", "21:00")];
+        assert_eq!(told(&daily)[0]["days"], "hằng ngày");
     }
 
     #[test]

@@ -1,13 +1,22 @@
 //! What goes into the container and what comes out of it.
 //!
-//! In: the length of one JSON document as `u64`, then the document. Out: the length of the answer as
-//! `u64`, then the answer: for each file a header of `u32` length and JSON, then its bytes; a header
-//! of length zero ends it. Lengths are big endian. The reader takes an answer as hostile: each
-//! length is bounded, each path checked.
+//! In: the length of one JSON document as `u64`, then the document; behind the document of an image as
+//! many octets as it says. Out: the length of the answer as `u64`, then the answer: for each file a
+//! header of `u32` length and JSON, then its bytes; a header of length zero ends it. Lengths are big
+//! endian. The reader takes an answer as hostile: each length is bounded, each path checked.
+//!
+//! The answer to an image is the files of its picture and `anh/ID.json`, which is the picture without
+//! words, or why there is none.
 
 use std::io::{self, Read, Write};
 
-use hiendien_domain::content::SiteContent;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hiendien_domain::content::{ImageId, Picture, SiteContent};
+use hiendien_domain::picture::{
+    Form, PLACEHOLDER_BYTES_MAX, PLACEHOLDER_START, PictureFault, SIDE_MAX, UPLOAD_BYTES_MAX,
+    WIDTHS,
+};
 use hiendien_domain::site::{FileTree, SiteFile};
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +36,45 @@ pub struct Job {
     pub content: SiteContent,
 }
 
-/// A job as the container reads it.
+/// One image to make a picture of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageJob {
+    pub id: ImageId,
+    pub upload: Vec<u8>,
+}
+
+/// What one container does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Task {
+    Site(Box<Job>),
+    Image(ImageJob),
+}
+
+/// What stands in the document of a task.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "task", rename_all = "snake_case")]
+enum Document<J> {
+    Site(J),
+    Image { id: ImageId, upload_bytes: u64 },
+}
+
+/// A site's job as the container reads it.
 pub fn job_octets(job: &Job) -> io::Result<Vec<u8>> {
-    let document = serde_json::to_vec(job)?;
+    document_octets(&Document::Site(job))
+}
+
+/// An image's job as the container reads it.
+pub fn image_octets(job: &ImageJob) -> io::Result<Vec<u8>> {
+    let mut octets = document_octets::<&Job>(&Document::Image {
+        id: job.id.clone(),
+        upload_bytes: job.upload.len() as u64,
+    })?;
+    octets.extend_from_slice(&job.upload);
+    Ok(octets)
+}
+
+fn document_octets<J: Serialize>(document: &Document<J>) -> io::Result<Vec<u8>> {
+    let document = serde_json::to_vec(document)?;
     if document.len() as u64 > JOB_BYTES_MAX {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -40,7 +85,7 @@ pub fn job_octets(job: &Job) -> io::Result<Vec<u8>> {
 }
 
 /// Reads one job and nothing behind it.
-pub fn read_job(input: &mut impl Read) -> io::Result<Job> {
+pub fn read_task(input: &mut impl Read) -> io::Result<Task> {
     let mut length = [0; 8];
     input.read_exact(&mut length)?;
     let length = u64::from_be_bytes(length);
@@ -48,7 +93,16 @@ pub fn read_job(input: &mut impl Read) -> io::Result<Job> {
         return Err(refused("the job is larger than its bound"));
     }
     let document = take(input, length)?;
-    Ok(serde_json::from_slice(&document)?)
+    match serde_json::from_slice(&document)? {
+        Document::Site(job) => Ok(Task::Site(job)),
+        Document::Image { upload_bytes, .. } if upload_bytes > UPLOAD_BYTES_MAX as u64 => {
+            Err(refused("the upload is larger than its bound"))
+        }
+        Document::Image { id, upload_bytes } => Ok(Task::Image(ImageJob {
+            id,
+            upload: take(input, upload_bytes)?,
+        })),
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -105,8 +159,119 @@ fn refused(fault: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, fault.to_owned())
 }
 
-/// Reads an answer. Anything out of bounds, malformed, cut off or left over is an error.
+/// Reads the answer to a site. Anything out of bounds, malformed, cut off or left over is an error.
 pub fn read_tree(answer: &[u8]) -> io::Result<FileTree> {
+    let tree = read_files(answer)?;
+    if tree.get("index.html").is_none() {
+        return Err(refused("the answer has no `index.html`"));
+    }
+    Ok(tree)
+}
+
+/// What became of an image.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ImageAnswer {
+    Picture(Picture),
+    Refused(PictureFault),
+}
+
+fn answer_path(id: &ImageId) -> String {
+    format!("anh/{id}.json")
+}
+
+/// Writes what became of an image as the container's answer.
+pub fn write_picture(
+    id: &ImageId,
+    made: Result<(Picture, FileTree), PictureFault>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let (answer, mut tree) = match made {
+        Ok((picture, files)) => (ImageAnswer::Picture(picture), files),
+        Err(fault) => (ImageAnswer::Refused(fault), FileTree::default()),
+    };
+    let path = answer_path(id);
+    let file = SiteFile {
+        media_type: media_type(&path).to_owned(),
+        identity: serde_json::to_vec(&answer)?,
+        gzip: None,
+        brotli: None,
+    };
+    tree.insert(&path, file).map_err(io::Error::other)?;
+    write_tree(&tree, out)
+}
+
+/// Reads the answer to an image: exactly the files of a picture that pages can show, each of the form its name
+/// says, or a refusal. Anything else is an error.
+pub fn read_picture(
+    id: &ImageId,
+    answer: &[u8],
+) -> io::Result<Result<(Picture, FileTree), PictureFault>> {
+    let mut tree = FileTree::default();
+    let mut told = None;
+    for (path, file) in read_files(answer)? {
+        if path == answer_path(id) {
+            told = Some(serde_json::from_slice(&file.identity)?);
+        } else if file.gzip.is_some() || file.brotli.is_some() {
+            return Err(refused("the answer has a compressed picture"));
+        } else {
+            tree.insert(&path, file).map_err(io::Error::other)?;
+        }
+    }
+    match told {
+        Some(ImageAnswer::Refused(fault)) if tree.is_empty() => Ok(Err(fault)),
+        Some(ImageAnswer::Picture(picture)) => {
+            check_picture(id, &picture, &tree)?;
+            Ok(Ok((picture, tree)))
+        }
+        _ => Err(refused("the answer does not tell what became of the image")),
+    }
+}
+
+fn check_picture(id: &ImageId, picture: &Picture, tree: &FileTree) -> io::Result<()> {
+    let Picture {
+        id: named,
+        alt,
+        width,
+        height,
+        widths,
+        placeholder,
+    } = picture;
+    let is_known = |at: &u32| at == width || WIDTHS.contains(at);
+    let are_sound = !widths.is_empty()
+        && widths.len() <= WIDTHS.len() + 1
+        && widths.is_sorted_by(|before, after| before < after)
+        && widths.last() == Some(width)
+        && widths.iter().all(is_known)
+        && (1..=WIDTHS[WIDTHS.len() - 1]).contains(width)
+        && (1..=SIDE_MAX).contains(height);
+    if named != id || !alt.is_empty() || !are_sound {
+        return Err(refused("the answer has a picture out of bounds"));
+    }
+    // It stands in a stylesheet.
+    let is_blur = placeholder.len() <= PLACEHOLDER_BYTES_MAX
+        && placeholder
+            .strip_prefix(PLACEHOLDER_START)
+            .and_then(|octets| STANDARD.decode(octets).ok())
+            .is_some_and(|octets| Form::Webp.begins(&octets));
+    if !is_blur {
+        return Err(refused("the answer has a placeholder that is none"));
+    }
+    let mut files = 0;
+    for (path, form) in picture.files() {
+        let file = tree.get(&path);
+        if !file.is_some_and(|file| form.begins(&file.identity)) {
+            return Err(refused("the answer lacks a form of the picture"));
+        }
+        files += 1;
+    }
+    if files != tree.len() {
+        return Err(refused("the answer has files that are not of the picture"));
+    }
+    Ok(())
+}
+
+fn read_files(answer: &[u8]) -> io::Result<FileTree> {
     match answer_octets(answer)? {
         Some(octets) if octets == answer.len() => {}
         Some(octets) if octets < answer.len() => {
@@ -145,9 +310,6 @@ pub fn read_tree(answer: &[u8]) -> io::Result<FileTree> {
     }
     if !answer.is_empty() {
         return Err(refused("the answer goes on behind its end"));
-    }
-    if tree.get("index.html").is_none() {
-        return Err(refused("the answer has no `index.html`"));
     }
     Ok(tree)
 }

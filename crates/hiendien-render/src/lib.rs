@@ -3,17 +3,40 @@
 //! Knows nothing of containers, stores or the network. The binary of the same name renders one job
 //! inside a container; a preview calls [`render`] and gets the same bytes.
 
+mod card;
+pub mod confine;
 mod filters;
+mod fonts;
+#[cfg(feature = "images")]
+pub mod images;
 pub mod job;
+mod lettering;
 mod markdown;
+mod palette;
+mod pdf;
+mod qr;
+mod structured;
+mod style;
 pub mod template;
+mod text;
+mod values;
+pub mod variants;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::Arc;
 
-use hiendien_domain::content::SiteContent;
+use hiendien_domain::content::{Accent, SiteContent};
 use hiendien_domain::site::{FileTree, SiteFile, SitePathError};
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, context};
 
+use crate::markdown::Pictures;
+use crate::palette::{Palette, Rgb};
+use crate::template::COMMON;
+use crate::text::Words;
+use crate::values::Subject;
+
+pub use fonts::Face;
 pub use template::{ContentKind, Template, TemplateError, TemplateManifest, manifest, names};
 
 /// Instructions one page may take; an endless loop ends here.
@@ -25,8 +48,11 @@ const SITE_BYTES_MAX: usize = 8 * 1024 * 1024;
 const FILES_MAX: usize = 1000;
 /// Compressing less than this does not pay.
 const COMPRESS_BYTES_MIN: usize = 256;
-/// Beyond this, the slowest level takes longer than it saves.
-const BROTLI_BEST_BYTES_MAX: usize = 64 * 1024;
+/// One below the best, which takes twice as long for a sixtieth less. Levels 5 to 9 make tables of many MiB for each file,
+/// however small, and are slower than this one on pages.
+const BROTLI_QUALITY: i32 = 10;
+/// Bounds of the window, which spans the file and no more: what is allocated grows with it.
+const BROTLI_WINDOW_BITS: std::ops::RangeInclusive<i32> = 10..=18;
 
 /// Why a site was not rendered. A template's fault is told with its file and line.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +71,8 @@ pub enum RenderError {
     PageTooLarge { template: String, path: String },
     #[error("the site is larger than {SITE_BYTES_MAX} bytes or has more than {FILES_MAX} files")]
     SiteTooLarge,
+    #[error("cannot read the words of `{file}`: {message}")]
+    Words { file: String, message: String },
     #[error("a page cannot be stored")]
     Path(#[from] SitePathError),
     #[error("template `{0}` makes no `index.html`")]
@@ -65,7 +93,7 @@ fn explanation(fault: &minijinja::Error) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Renders all pages of a site, compressed forms included.
+/// Renders all files of a site, compressed forms included.
 pub fn render(template: &Template, content: &SiteContent) -> Result<FileTree, RenderError> {
     let kind = ContentKind::of(content);
     if !template.kinds.contains(&kind) {
@@ -74,29 +102,85 @@ pub fn render(template: &Template, content: &SiteContent) -> Result<FileTree, Re
             kind: kind.as_str(),
         });
     }
+    let content = &filters::cleaned(content);
+    let words = words(template, content)?;
+    let palette = Palette::new(accent(template, content));
+    let about = values::Site::new(content, &words, &palette);
+    let style = style::Style::new(template, content, &palette);
+
+    let mut environment = environment(template, content)?;
+    let values = Value::from_serialize(content);
+    environment.add_global("content", values.clone());
+    environment.add_global("text", Value::from_serialize(&words));
+    environment.add_global("site", Value::from_serialize(&about));
+    environment.add_global("palette", Value::from_serialize(&palette));
+    environment.add_global("style_url", style.url());
+    environment.add_global("fonts", Value::from_serialize(&style.preloads));
     let mut site = Site {
         template: &template.name,
-        environment: environment(template)?,
+        environment,
         tree: FileTree::default(),
         bytes: 0,
     };
-    let values = filters::content_value(content);
-    for (path, source) in &template.files {
+    site.put(style.url().trim_start_matches('/'), style.css.into_bytes())?;
+
+    for face in &template.fonts {
+        site.put(&face.url()[1..], face.woff2.0.to_vec())?;
+    }
+    let drawn = card::Drawn::new(template, content, &about, &palette);
+    site.put("icon.svg", drawn.icon_svg().into_bytes())?;
+    site.put("icon-192.png", drawn.icon(192))?;
+    site.put("icon-512.png", drawn.icon(512))?;
+    site.put("apple-touch-icon.png", drawn.icon(180))?;
+    site.put("favicon.ico", drawn.favicon())?;
+    site.put("og.png", drawn.card())?;
+
+    if let SiteContent::Cv(cv) = content {
+        let document = pdf::cv(cv, &about, &template.fonts, &words, &palette);
+        site.put("cv.pdf", document.unwrap_or_default())?;
+    }
+
+    let page = |subject| values::Page::new(subject, &about, template, content, &words);
+    for (path, file) in pages(template) {
         if let Some(path) = path.strip_prefix("static/") {
-            site.put(path, source.clone().into_bytes())?;
-        } else if path == "post.html" {
-            let SiteContent::Cv(cv) = content else {
-                continue;
-            };
-            let posts = values.get_attr("posts").unwrap_or_default();
-            for (index, post) in cv.posts.iter().enumerate() {
-                let value = posts.get_item_by_index(index).unwrap_or_default();
-                let page = site.page(path, &context! { content => values, post => value })?;
-                site.put(&format!("bai-viet/{}/index.html", post.slug), page)?;
+            if path != STYLE {
+                site.put(path, template.files[file].clone().into_bytes())?;
             }
-        } else if is_page(path) {
-            let page = site.page(path, &context! { content => values })?;
-            site.put(path, page)?;
+        } else if path == POST_PAGE {
+            let posts = values.get_attr("posts").unwrap_or_default();
+            let all = values::posts(content);
+            for (index, post) in all.iter().enumerate() {
+                let value = posts.get_item_by_index(index).unwrap_or_default();
+                let neighbour = |index: Option<usize>| {
+                    let post = index.and_then(|index| posts.get_item_by_index(index).ok());
+                    post.filter(|post| !post.is_undefined())
+                };
+                let context = context! {
+                    page => Value::from_serialize(page(Subject::Post(post))),
+                    post => context! {
+                        newer => neighbour(index.checked_sub(1)),
+                        older => neighbour(Some(index + 1)),
+                        ..value
+                    },
+                };
+                let path = format!("{}index.html", &values::post_path(post)[1..]);
+                let html = site.page(file, &context)?;
+                site.put(&path, html)?;
+            }
+        } else if path == OWN_PAGE {
+            let pages = values.get_attr("pages").unwrap_or_default();
+            for (index, own) in values::own_pages(content).iter().enumerate() {
+                let context = context! {
+                    page => Value::from_serialize(page(Subject::Own(own))),
+                    own => pages.get_item_by_index(index).unwrap_or_default(),
+                };
+                let html = site.page(file, &context)?;
+                site.put(&format!("{}/index.html", own.slug), html)?;
+            }
+        } else if !path.starts_with("bai-viet/") || !values::posts(content).is_empty() {
+            let context = context! { page => Value::from_serialize(page(Subject::File(path))) };
+            let html = site.page(file, &context)?;
+            site.put(path, html)?;
         }
     }
     if site.tree.get("index.html").is_none() {
@@ -105,14 +189,53 @@ pub fn render(template: &Template, content: &SiteContent) -> Result<FileTree, Re
     Ok(site.tree)
 }
 
-fn is_page(path: &str) -> bool {
-    !path
-        .rsplit('/')
-        .next()
-        .is_some_and(|file| file.starts_with('_'))
+/// The template's stylesheet, which becomes part of the site's one.
+const STYLE: &str = "style.css";
+/// Made once for each post and each of the owner's pages.
+const POST_PAGE: &str = "_post.html";
+const OWN_PAGE: &str = "_page.html";
+
+/// What becomes files of the site: its path, and the template's file it is made from. The template's
+/// own come before what is shared.
+fn pages(template: &Template) -> BTreeMap<&str, &str> {
+    let shared = format!("{COMMON}/pages/");
+    let all = template.files.keys().map(String::as_str);
+    let hidden = |path: &str| {
+        !matches!(path, POST_PAGE | OWN_PAGE)
+            && path.split('/').any(|segment| segment.starts_with('_'))
+    };
+    let mut pages: BTreeMap<&str, &str> = all
+        .clone()
+        .filter_map(|file| Some((file.strip_prefix(&shared)?, file)))
+        .collect();
+    pages.extend(all.map(|file| (file, file)));
+    pages.retain(|path, _| !hidden(path));
+    pages
 }
 
-fn environment(template: &Template) -> Result<Environment<'_>, RenderError> {
+fn accent(template: &Template, content: &SiteContent) -> Rgb {
+    let chosen = content.site().accent.as_ref().or(template.accent.as_ref());
+    Rgb::parse(chosen.map_or(ACCENT, Accent::as_str))
+}
+
+/// Of a template that names none.
+const ACCENT: &str = "#1f5a94";
+
+fn words(template: &Template, content: &SiteContent) -> Result<Words, RenderError> {
+    let file = format!("{COMMON}/text.{}.toml", values::language(content.site()));
+    let failed = |message: String| RenderError::Words {
+        file: file.clone(),
+        message,
+    };
+    let text = template.files.get(&file);
+    let text = text.ok_or_else(|| failed("there is no such file".to_owned()))?;
+    Words::parse(text).map_err(|error| failed(error.message().to_owned()))
+}
+
+fn environment<'a>(
+    template: &'a Template,
+    content: &SiteContent,
+) -> Result<Environment<'a>, RenderError> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL_PER_PAGE));
@@ -123,12 +246,12 @@ fn environment(template: &Template) -> Result<Environment<'_>, RenderError> {
         Some("json" | "webmanifest") => AutoEscape::Json,
         _ => AutoEscape::None,
     });
-    filters::add(&mut environment);
-    let sources = template
-        .files
-        .iter()
-        .filter(|(path, _)| !path.starts_with("static/"));
-    for (path, source) in sources {
+    filters::add(&mut environment, &Arc::new(Pictures::of(content)));
+    let is_source = |path: &str| {
+        !path.starts_with("static/")
+            && !matches!(path.rsplit('.').next(), Some("css" | "toml" | "md"))
+    };
+    for (path, source) in template.files.iter().filter(|(path, _)| is_source(path)) {
         environment
             .add_template(path, source)
             .map_err(|fault| RenderError::Template {
@@ -202,21 +325,32 @@ pub(crate) fn media_type(path: &str) -> &'static str {
     if path == "feed.xml" || path.ends_with("/feed.xml") {
         return "application/atom+xml; charset=utf-8";
     }
+    if path == "feed.json" {
+        return "application/feed+json";
+    }
     match path.rsplit('.').next().unwrap_or_default() {
         "html" => "text/html; charset=utf-8",
         "css" => "text/css; charset=utf-8",
         "svg" => "image/svg+xml",
         "xml" => "application/xml; charset=utf-8",
         "json" => "application/json",
+        "png" => "image/png",
+        "jpg" => "image/jpeg",
+        "webp" => "image/webp",
+        "avif" => "image/avif",
+        "ico" => "image/x-icon",
+        "woff2" => "font/woff2",
+        "pdf" => "application/pdf",
         "webmanifest" => "application/manifest+json",
         _ => "text/plain; charset=utf-8",
     }
 }
 
 /// A file with its compressed forms, where they pay.
-fn file(path: &str, identity: Vec<u8>) -> Result<SiteFile, RenderError> {
+pub fn file(path: &str, identity: Vec<u8>) -> Result<SiteFile, RenderError> {
     let (mut gzip, mut brotli) = (None, None);
-    if identity.len() >= COMPRESS_BYTES_MIN {
+    let packed = [".png", ".woff2", ".ico", ".pdf"];
+    if identity.len() >= COMPRESS_BYTES_MIN && !packed.iter().any(|end| path.ends_with(end)) {
         gzip = Some(gzipped(&identity).map_err(RenderError::Compress)?);
         brotli = Some(brotlied(&identity).map_err(RenderError::Compress)?);
     }
@@ -237,14 +371,17 @@ fn gzipped(octets: &[u8]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
+fn window_bits(len: usize) -> i32 {
+    let bits = i32::try_from(len.max(1).ilog2())
+        .unwrap_or(i32::MAX)
+        .saturating_add(1);
+    bits.clamp(*BROTLI_WINDOW_BITS.start(), *BROTLI_WINDOW_BITS.end())
+}
+
 fn brotlied(mut octets: &[u8]) -> io::Result<Vec<u8>> {
     let parameters = brotli::enc::BrotliEncoderParams {
-        quality: if octets.len() <= BROTLI_BEST_BYTES_MAX {
-            11
-        } else {
-            9
-        },
-        lgwin: 18,
+        quality: BROTLI_QUALITY,
+        lgwin: window_bits(octets.len()),
         size_hint: octets.len(),
         mode: brotli::enc::backward_references::BrotliEncoderMode::BROTLI_MODE_TEXT,
         ..Default::default()

@@ -5,8 +5,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use hiendien_domain::content::SiteContent;
+use hiendien_domain::content::{Accent, SiteContent};
 use serde::{Deserialize, Serialize};
+
+use crate::fonts::{self, Face};
 
 /// Bound of one template file, bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -16,18 +18,25 @@ const FILES_MAX: usize = 500;
 const DEPTH_MAX: usize = 8;
 const MANIFEST: &str = "template.toml";
 const SAMPLE: &str = "sample.toml";
+/// Pictures of the sample, as an owner would upload them.
+const SAMPLE_PICTURES: &str = "sample";
+/// What all templates share, beside them.
+pub(crate) const COMMON: &str = "_common";
 
-/// A template, ready to render.
-///
-/// A file whose name does not begin with `_` becomes a page at its own path; `post.html` becomes a
-/// page for each post; what lies under `static/` is taken as it is. A page that renders to nothing
-/// is left out.
+/// A template, ready to render, joined with what all templates share. README.md of the site
+/// templates tells what its files become.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Template {
     pub name: String,
     /// What it can show.
     pub kinds: Vec<ContentKind>,
+    /// The colour of a site whose owner chose none.
+    pub accent: Option<Accent>,
+    /// Of schema.org, for a business.
+    pub schema_type: Option<String>,
+    /// By path; what is shared lies under `_common/`.
     pub files: BTreeMap<String, String>,
+    pub fonts: Vec<Face>,
 }
 
 /// What a site is about, as in [`SiteContent`].
@@ -64,6 +73,15 @@ pub struct TemplateManifest {
     pub kinds: Vec<ContentKind>,
     pub description_vi: String,
     pub description_en: String,
+    #[serde(default)]
+    pub accent: Option<Accent>,
+    #[serde(default)]
+    pub display_font: Option<String>,
+    #[serde(default)]
+    pub schema_type: Option<String>,
+    /// Templates that are no more, whose sites are built with this one.
+    #[serde(default)]
+    pub replaces: Vec<String>,
 }
 
 /// Why a template was not loaded.
@@ -73,6 +91,12 @@ pub enum TemplateError {
     Unknown { name: String, root: String },
     #[error("cannot read `{path}`")]
     Read {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot read the font `{path}`; `deploy/fonts/make` makes it")]
+    Fonts {
         path: String,
         #[source]
         source: io::Error,
@@ -87,20 +111,35 @@ impl Template {
     /// Loads the directory `name` under `root`. Links in it are not followed.
     pub fn load(root: &Path, name: &str) -> Result<Self, TemplateError> {
         let manifest = manifest(root, name)?;
+        let fonts = fonts::load(root, manifest.display_font.as_deref())?;
         let mut reading = Reading {
             name,
             bytes: 0,
             files: BTreeMap::new(),
         };
-        reading.directory(&root.join(name), "", 0)?;
+        reading.directory(&root.join(&manifest.name), "", 0)?;
+        reading.directory(&root.join(COMMON), &format!("{COMMON}/"), 0)?;
         let mut files = reading.files;
         files.remove(MANIFEST);
         files.remove(SAMPLE);
         Ok(Self {
-            name: name.to_owned(),
+            name: manifest.name,
             kinds: manifest.kinds,
+            accent: manifest.accent,
+            schema_type: manifest.schema_type,
+            fonts,
             files,
         })
+    }
+
+    /// What a product of the business is, for schema.org.
+    pub(crate) fn schema_offer(&self) -> &'static str {
+        match self.schema_type.as_deref() {
+            Some("ProfessionalService" | "LodgingBusiness" | "HomeAndConstructionBusiness") => {
+                "Service"
+            }
+            _ => "Product",
+        }
     }
 }
 
@@ -124,15 +163,25 @@ pub fn names(root: &Path) -> Result<Vec<String>, TemplateError> {
     Ok(names)
 }
 
-/// Reads `template.toml` of the template `name`.
+/// Reads `template.toml` of the template `name`, or of the one that replaces it.
 pub fn manifest(root: &Path, name: &str) -> Result<TemplateManifest, TemplateError> {
-    let path = root.join(name).join(MANIFEST);
-    if !is_plain(name) || !path.is_file() {
-        return Err(TemplateError::Unknown {
-            name: name.chars().take(64).collect(),
-            root: root.display().to_string(),
-        });
+    if is_plain(name) && root.join(name).join(MANIFEST).is_file() {
+        return manifest_of(root, name);
     }
+    for other in names(root)? {
+        let manifest = manifest_of(root, &other)?;
+        if manifest.replaces.iter().any(|former| former == name) {
+            return Ok(manifest);
+        }
+    }
+    Err(TemplateError::Unknown {
+        name: name.chars().take(64).collect(),
+        root: root.display().to_string(),
+    })
+}
+
+fn manifest_of(root: &Path, name: &str) -> Result<TemplateManifest, TemplateError> {
+    let path = root.join(name).join(MANIFEST);
     let manifest: TemplateManifest = read_toml(&path)?;
     if manifest.name != name {
         return Err(TemplateError::Malformed {
@@ -145,8 +194,8 @@ pub fn manifest(root: &Path, name: &str) -> Result<TemplateManifest, TemplateErr
 
 /// The sample content that comes with the template `name`.
 pub fn sample(root: &Path, name: &str) -> Result<SiteContent, TemplateError> {
-    manifest(root, name)?;
-    read_toml(&root.join(name).join(SAMPLE))
+    let manifest = manifest(root, name)?;
+    read_toml(&root.join(manifest.name).join(SAMPLE))
 }
 
 fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, TemplateError> {
@@ -194,7 +243,9 @@ impl Reading<'_> {
             let entry = entry.map_err(failed(directory))?;
             let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
             let kind = entry.file_type().map_err(failed(&entry.path()))?;
-            if kind.is_dir() {
+            if kind.is_dir() && path == SAMPLE_PICTURES {
+                // Not text, and of no use to a site that is not the sample.
+            } else if kind.is_dir() {
                 if depth == DEPTH_MAX {
                     return Err(self.out_of_bounds("its directories are nested too deeply"));
                 }

@@ -32,7 +32,7 @@ impl Intake for Store {
     }
 }
 
-fn place(claim: &hiendien_domain::ids::ClaimId) -> String {
+pub(crate) fn place(claim: &hiendien_domain::ids::ClaimId) -> String {
     format!("claim.document.{claim}")
 }
 

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::Store;
+use crate::contents;
 use crate::directory::{read_operation, read_presence};
 use crate::error::StoreError;
 use crate::operations::millis;
@@ -105,9 +106,25 @@ pub(crate) fn made_unless_given_up(made: bool, action: impl Into<String>) -> Res
 #[async_trait]
 impl Lifecycle for Store {
     async fn begin(&self, new: NewOperation, now: Timestamp) -> Result<(), BeginError> {
+        let sealed = match &new.change.content {
+            Some(content) => match contents::seal(&self.seal, new.presence, content) {
+                Ok(sealed) => Some(sealed),
+                Err(error) => {
+                    let error = error.into_port("sealing content");
+                    return Err(BeginError::Store(error));
+                }
+            },
+            None => None,
+        };
         let begun = self
             .database
-            .write(move |connection| begin(connection, &new, now))
+            .write(move |connection| {
+                let begun = begin(connection, &new, now)?;
+                if let (Ok(()), Some(sealed)) = (&begun, &sealed) {
+                    contents::put(connection, new.presence, new.operation, sealed)?;
+                }
+                Ok(begun)
+            })
             .await;
         begun.unwrap_or_else(|error| {
             Err(BeginError::Store(error.into_port("beginning an operation")))
@@ -364,7 +381,7 @@ fn begin(
         |new: Option<Timestamp>, old: Option<Timestamp>| new.or(old).map(Timestamp::as_millisecond);
     connection.execute(
         "UPDATE presence SET operation_id = ?2, standing = ?3, state = ?4, plan = ?5, registrar = ?6,
-             reference = ?7, term_ends_at = ?8, touched_at = ?9, ended_at = ?10
+             reference = ?7, term_ends_at = ?8, touched_at = ?9, ended_at = ?10, held_for = ?11
          WHERE id = ?1",
         params![
             &id,
@@ -377,6 +394,8 @@ fn begin(
             in_millis(change.term_ends_at, found.life.term_ends_at),
             in_millis(change.touched_at, found.life.touched_at),
             in_millis(change.ended_at, found.life.ended_at),
+            // What was held before has been decided, or has ended with its operation.
+            change.held_for.as_deref(),
         ],
     )?;
     let detail = json!({ "verb": new.verb, "asked_by": new.asked_by });
@@ -512,6 +531,7 @@ pub(crate) fn restore(
         )?;
         return Ok(PresenceState::Abandoned);
     };
+    contents::take_back(connection, operation, presence)?;
     let state = match before.state {
         // It needs no one any more.
         PresenceState::NeedsAttention => before.standing.reached(),
@@ -519,7 +539,7 @@ pub(crate) fn restore(
     };
     connection.execute(
         "UPDATE presence SET standing = ?2, state = ?3, plan = ?4, registrar = ?5, reference = ?6,
-             term_ends_at = ?7, care_at = ?8
+             term_ends_at = ?7, care_at = ?8, held_for = NULL
          WHERE id = ?1",
         params![
             presence,
@@ -563,10 +583,13 @@ fn erase(
         "UPDATE operation SET input = 'null', prior = NULL WHERE presence_id = ?1",
         params![&id],
     )?;
-    connection.execute(
+    for erased in [
         "DELETE FROM password_link WHERE presence_id = ?1",
-        params![&id],
-    )?;
+        "DELETE FROM content WHERE presence_id = ?1",
+        "DELETE FROM picture WHERE presence_id = ?1",
+    ] {
+        connection.execute(erased, params![&id])?;
+    }
     add_event(
         connection,
         now,

@@ -17,6 +17,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_base/up.sql"),
     include_str!("../migrations/0002_lifecycle/up.sql"),
     include_str!("../migrations/0003_webhooks/up.sql"),
+    include_str!("../migrations/0004_content/up.sql"),
+    include_str!("../migrations/0005_pictures/up.sql"),
 ];
 
 /// The schema this program works with.

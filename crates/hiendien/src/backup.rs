@@ -22,11 +22,12 @@ use hiendien_store::Place;
 use hiendien_store::backup::{
     copy_sqlite_to_new, faults_of_sqlite, published_revisions, schema_of_sqlite,
 };
+use serde_json::Value;
 
-use crate::config::Config;
+use crate::config::{Config, S3};
 use crate::manifest::{
-    self, CONFIG, DKIM, Entry, MAIL, Manifest, Pace, REVISIONS, SECRETS, STORE, STORED_MAIL,
-    entries, flush, flush_tree, make_directory, name,
+    self, CONFIG, DKIM, Entry, MAIL, Manifest, PICTURES, Pace, REVISIONS, SECRETS, STORE,
+    STORED_MAIL, entries, flush, flush_tree, make_directory, name,
 };
 use crate::restore::refuse_unfinished;
 
@@ -106,20 +107,62 @@ pub(crate) fn examine(backup: &Path) -> anyhow::Result<(Manifest, Vec<String>)> 
     Ok((manifest, faults))
 }
 
-/// The revisions that the copied store publishes and the backup does not hold.
+/// The revisions that the copied store publishes and the backup does not hold whole.
 fn missing_revisions(backup: &Path, manifest: &Manifest) -> anyhow::Result<Vec<String>> {
-    let held: BTreeSet<&str> = manifest
-        .under(REVISIONS)
-        .filter_map(|(path, _)| path.strip_suffix("/manifest.json"))
-        .collect();
+    if manifest.revisions_elsewhere {
+        return Ok(Vec::new());
+    }
+    let held: BTreeSet<&str> = manifest.under(REVISIONS).map(|(path, _)| path).collect();
     let published = published_revisions(&backup.join(STORE))
         .context("cannot read which revisions are published")?;
-    Ok(published
-        .into_iter()
-        .map(|(presence, revision)| format!("{presence}/{revision}"))
-        .filter(|place| !held.contains(place.as_str()))
-        .map(|place| format!("revision `{place}` is published and missing"))
-        .collect())
+    let mut missing = Vec::new();
+    for (presence, revision) in published {
+        // As programs before this one kept them.
+        if held.contains(format!("{presence}/{revision}/manifest.json").as_str()) {
+            continue;
+        }
+        let place = format!("{presence}/revisions/{revision}.json");
+        if !held.contains(place.as_str()) {
+            missing.push(format!(
+                "revision `{presence}/{revision}` is published and missing"
+            ));
+            continue;
+        }
+        let path = backup.join(REVISIONS).join(&place);
+        let json = fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        let parts: Value = serde_json::from_slice(&json)
+            .with_context(|| format!("`{}` cannot be read", path.display()))?;
+        let mut blobs = BTreeSet::new();
+        named_blobs(&parts, &mut blobs);
+        let lost = blobs
+            .iter()
+            .filter(|blob| !held.contains(format!("{presence}/blobs/{blob}").as_str()))
+            .count();
+        if lost > 0 {
+            missing.push(format!(
+                "revision `{presence}/{revision}` is published, and {lost} of its files are missing"
+            ));
+        }
+    }
+    Ok(missing)
+}
+
+/// The hashes that the manifest of a revision names.
+fn named_blobs<'a>(json: &'a Value, blobs: &mut BTreeSet<&'a str>) {
+    match json {
+        Value::Object(members) => {
+            blobs.extend(members.get("sha256").and_then(Value::as_str));
+            for member in members.values() {
+                named_blobs(member, blobs);
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                named_blobs(item, blobs);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn back_up(config: &Config, config_path: &Path, to: &Path) -> anyhow::Result<()> {
@@ -265,7 +308,15 @@ impl Taken<'_> {
             ));
         }
         self.directory(&config.mail.dkim, DKIM)?;
-        self.revisions(&config.state.join("revisions"))?;
+        if config.revisions.s3.is_some() {
+            self.manifest.revisions_elsewhere = true;
+            self.left_out.push(
+                "the revisions: the bucket of `revisions.s3` has backups of its own".to_owned(),
+            );
+        } else {
+            self.revisions(&config.state.join("revisions"))?;
+        }
+        self.pictures(&config.state.join("pictures"))?;
         self.directory(&config.state.join("secrets"), SECRETS)?;
         self.file(config_path, CONFIG, Contents::Changing)?;
         match &config.mail.store {
@@ -287,7 +338,9 @@ impl Taken<'_> {
                 .as_ref()
                 .map(|sessions| &sessions.key_file),
         ];
-        for path in elsewhere.into_iter().flatten() {
+        let of_bucket = config.revisions.s3.as_ref().map(S3::secrets);
+        let elsewhere = elsewhere.into_iter().flatten();
+        for path in elsewhere.chain(of_bucket.into_iter().flatten()) {
             if !path.starts_with(&secrets) {
                 self.left_out.push(format!(
                     "`{}`, which the configuration names",
@@ -383,7 +436,7 @@ impl Taken<'_> {
         Ok(())
     }
 
-    /// Copies the revisions that are whole. One that is erased meanwhile is left out.
+    /// Copies the revisions. What is erased meanwhile is left out.
     fn revisions(&mut self, from: &Path) -> anyhow::Result<()> {
         make_directory(&self.root.join(REVISIONS))?;
         if !from.exists() {
@@ -394,24 +447,84 @@ impl Taken<'_> {
             if presence_name.starts_with('.') {
                 continue;
             }
-            let revisions = match entries(&presence.path()) {
+            let place = format!("{REVISIONS}/{presence_name}");
+            match self.revisions_of(&presence.path(), &place) {
+                Err(error) if is_gone(&error) => {
+                    let inside = format!("{place}/");
+                    self.manifest
+                        .files
+                        .retain(|path, _| !path.starts_with(&inside));
+                    fs::remove_dir_all(self.root.join(&place))?;
+                }
+                copied => copied?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What a presence's revisions are made of first, then what they name: that stays longer.
+    fn revisions_of(&mut self, from: &Path, to: &str) -> anyhow::Result<()> {
+        make_directory(&self.root.join(to))?;
+        let mut pieces = entries(from)?;
+        pieces.sort_by_key(|piece| piece.file_name() == "blobs");
+        for piece in pieces {
+            let name = name(&piece)?;
+            if name.starts_with('.') {
+                continue;
+            }
+            let (path, inside) = (piece.path(), format!("{to}/{name}"));
+            match name.as_str() {
+                "blobs" => self.blobs(&path, &inside)?,
+                "revisions" => self.directory(&path, &inside)?,
+                _ if piece.file_type()?.is_dir() => self.fixed_tree(&path, &inside)?,
+                _ => match self.file(&path, &inside, Contents::Changing) {
+                    Err(error) if is_gone(&error) => {}
+                    copied => copied?,
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Files named by their hash; those on their way in, and gone ones, are passed over.
+    fn blobs(&mut self, from: &Path, to: &str) -> anyhow::Result<()> {
+        make_directory(&self.root.join(to))?;
+        for blob in entries(from)? {
+            let name = name(&blob)?;
+            if name.starts_with('.') {
+                continue;
+            }
+            match self.file(&blob.path(), &format!("{to}/{name}"), Contents::Fixed) {
+                Err(error) if is_gone(&error) => {}
+                copied => copied?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the images. One that is erased or done with meanwhile is left out.
+    fn pictures(&mut self, from: &Path) -> anyhow::Result<()> {
+        if !from.exists() {
+            return Ok(());
+        }
+        for presence in entries(from)? {
+            let presence_name = name(&presence)?;
+            if presence_name.starts_with('.') {
+                continue;
+            }
+            let files = match entries(&presence.path()) {
                 Err(error) if is_gone(&error) => continue,
-                revisions => revisions?,
+                files => files?,
             };
-            for revision in revisions {
-                let name = name(&revision)?;
+            for file in files {
+                let name = name(&file)?;
                 if name.starts_with('.') {
                     continue;
                 }
-                let place = format!("{REVISIONS}/{presence_name}/{name}");
-                match self.fixed_tree(&revision.path(), &place) {
-                    Err(error) if is_gone(&error) => {
-                        let inside = format!("{place}/");
-                        self.manifest
-                            .files
-                            .retain(|path, _| !path.starts_with(&inside));
-                        fs::remove_dir_all(self.root.join(&place))?;
-                    }
+                make_directory(&self.root.join(PICTURES).join(&presence_name))?;
+                let place = format!("{PICTURES}/{presence_name}/{name}");
+                match self.file(&file.path(), &place, Contents::Fixed) {
+                    Err(error) if is_gone(&error) => {}
                     copied => copied?,
                 }
             }
@@ -493,6 +606,7 @@ impl Taken<'_> {
         }
         println!("  in it: {} files of DKIM keys", count(DKIM));
         println!("  in it: {} files of revisions", count(REVISIONS));
+        println!("  in it: {} files of images", count(PICTURES));
         println!(
             "  in it: {} secrets; whoever has the backup can read all of it",
             count(SECRETS)

@@ -5,13 +5,14 @@
 )]
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use hiendien_container::{image_archive, image_files};
 use hiendien_domain::claim;
 use hiendien_domain::ids::OperationId;
 use hiendien_domain::lifecycle::OperationState;
@@ -20,9 +21,15 @@ use tracing_subscriber::EnvFilter;
 
 use crate::client::Client;
 use crate::config::Config;
+use crate::content::ContentCommand;
+use crate::images::ImageCommand;
 use crate::presence::PresenceCommand;
+use crate::revisions::RevisionCommand;
 use crate::webhooks::WebhookCommand;
-use crate::{backup, doctor, migrate, presence, restore, serve, submit, webhooks, work};
+use crate::{
+    backup, content, doctor, images, migrate, presence, restore, revisions, serve, submit,
+    webhooks, work,
+};
 
 /// One-click website and e-mail provisioning for names under .vn
 #[derive(Debug, Parser)]
@@ -108,16 +115,47 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Writes the image that sites are built in, for `docker load` and `podman load`
+    BuilderImage {
+        /// The static render binary; without it that of the configuration
+        #[arg(long)]
+        render_binary: Option<PathBuf>,
+        /// The file to write
+        #[arg(long)]
+        output: PathBuf,
+    },
     /// Asks DNS, TLS, HTTP, SMTP and IMAP from outside and says what to do
     Doctor { name: String },
+    /// Lists the revisions of a site, the newest first; `*` marks the one that is served
+    Revisions {
+        name: String,
+        #[arg(long)]
+        json: bool,
+    },
+    #[command(subcommand)]
+    Revision(RevisionCommand),
+    /// Serves an earlier revision of a site again, as it is kept
+    Rollback { name: String, revision: String },
+    /// Writes a site with all it was built from into a zip file
+    Export {
+        name: String,
+        file: PathBuf,
+        /// Another revision than the one that is served
+        #[arg(long)]
+        revision: Option<String>,
+    },
     #[command(subcommand)]
     Presence(PresenceCommand),
+    #[command(subcommand)]
+    Content(ContentCommand),
     #[command(subcommand)]
     Operation(OperationCommand),
     #[command(subcommand)]
     Key(KeyCommand),
     #[command(subcommand)]
     Webhook(WebhookCommand),
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Prints a completion script for a shell
     Completions { shell: Shell },
 }
@@ -223,10 +261,40 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             events(&arguments.client()?, name, *json, *follow).await?;
         }
         Command::Attention { json } => attention(&arguments.client()?, *json).await?,
-        Command::Doctor { name } => return doctor::examine(&arguments.config()?, name).await,
+        Command::Doctor { name } => {
+            return doctor::examine(&arguments.config()?, arguments.client(), name).await;
+        }
+        Command::Revisions { name, json } => {
+            revisions::list(&arguments.client()?, name, *json).await?;
+        }
+        Command::Revision(command) => {
+            return revisions::run(&arguments.client()?, command).await;
+        }
+        Command::Rollback { name, revision } => {
+            revisions::roll_back(&arguments.client()?, name, revision).await?;
+        }
+        Command::Export {
+            name,
+            file,
+            revision,
+        } => {
+            let client = arguments.client()?;
+            revisions::export(&client, name, file, revision.as_deref()).await?;
+        }
+        Command::BuilderImage {
+            render_binary,
+            output,
+        } => {
+            let render_binary = match render_binary {
+                Some(render_binary) => render_binary.clone(),
+                None => arguments.config()?.builder.render_binary,
+            };
+            write_image(&render_binary, output)?;
+        }
         Command::Presence(command) => {
             presence::run(&arguments.client()?, command).await?;
         }
+        Command::Content(command) => content::run(|| arguments.client(), command).await?,
         Command::Operation(OperationCommand::Abandon { id }) => {
             let operation = arguments.client()?.abandon(*id).await?;
             println!("operation `{id}` is undone: {}", operation.state);
@@ -248,6 +316,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::Key(KeyCommand::Remove { name }) => {
             arguments.client()?.remove_key(name).await?;
+        }
+        Command::Image(command) => {
+            images::ask(&arguments.client()?, command).await?;
         }
         Command::Webhook(command) => {
             webhooks::ask(&arguments.client()?, command).await?;
@@ -277,7 +348,18 @@ fn start_log(json: bool) {
     }
 }
 
-fn check(file: &std::path::Path) -> anyhow::Result<ExitCode> {
+/// The same files make the same octets, whoever writes them and when.
+fn write_image(render_binary: &Path, output: &Path) -> anyhow::Result<()> {
+    let files = image_files(render_binary)
+        .with_context(|| format!("cannot read `{}`", render_binary.display()))?;
+    let archive = image_archive(&files)?;
+    std::fs::write(output, &archive.octets)
+        .with_context(|| format!("cannot write `{}`", output.display()))?;
+    println!("{} in `{}`", archive.name, output.display());
+    Ok(())
+}
+
+fn check(file: &Path) -> anyhow::Result<ExitCode> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
     match claim::parse(&bytes) {
         Ok(checked) => {

@@ -6,21 +6,27 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use hiendien_api::{
-    AttentionView, ClaimAccepted, DeliveryPage, EventPage, KeyView, NewEndpoint, NewKey,
-    OperationView, PresenceView, Replay, ReplayView, TestView, WebhookView,
+    AttentionView, ClaimAccepted, DeliveryPage, DiffView, EventPage, ImageList, ImageView, KeyView,
+    NewEndpoint, NewKey, OperationView, PresenceView, PreviewView, Replay, ReplayView,
+    RevisionsView, TestView, VerifyView, WebhookView,
 };
+use hiendien_domain::content::ImageId;
 use hiendien_domain::fault::Fault;
 use hiendien_domain::ids::OperationId;
 use hiendien_domain::name::is_slug;
 use hiendien_domain::secret::Secret;
 use reqwest::{Method, RequestBuilder};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use url::Url;
 use uuid::Uuid;
 
 /// Bound of one request.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bound of an export, which is as large as the site.
+const EXPORT_TIMEOUT: Duration = Duration::from_mins(30);
 
 /// A client with a key.
 #[derive(Debug)]
@@ -37,6 +43,15 @@ struct Problem {
     detail: String,
     #[serde(default)]
     errors: Vec<Fault>,
+}
+
+/// Refuses what would change the meaning of a URL.
+fn digits(revision: &str) -> anyhow::Result<&str> {
+    let is_hex = |byte: u8| byte.is_ascii_hexdigit();
+    if revision.is_empty() || !revision.bytes().all(is_hex) {
+        bail!("`{revision}` is not a revision: give its hash, or at least 8 of the first digits");
+    }
+    Ok(revision)
 }
 
 impl Client {
@@ -68,6 +83,15 @@ impl Client {
 
     /// The body of a success; a problem document becomes an error a person can read.
     async fn answer(&self, request: RequestBuilder) -> anyhow::Result<Bytes> {
+        let response = self.begun(request).await?;
+        response
+            .bytes()
+            .await
+            .context("the answer of the API was cut off")
+    }
+
+    /// A success whose body is still to come.
+    async fn begun(&self, request: RequestBuilder) -> anyhow::Result<reqwest::Response> {
         let response = request
             .bearer_auth(self.key.expose())
             .send()
@@ -79,13 +103,13 @@ impl Client {
                 )
             })?;
         let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
         let body = response
             .bytes()
             .await
             .context("the answer of the API was cut off")?;
-        if status.is_success() {
-            return Ok(body);
-        }
         let Ok(problem) = serde_json::from_slice::<Problem>(&body) else {
             bail!("the API answered {status}")
         };
@@ -147,7 +171,7 @@ impl Client {
         &self,
         which: &str,
         verb: &str,
-        body: &Value,
+        body: &impl Serialize,
     ) -> anyhow::Result<OperationView> {
         let url = format!("{}/v1/presences/{which}/{verb}", self.base);
         let request = self.http.request(Method::POST, url).json(body);
@@ -155,9 +179,119 @@ impl Client {
             .await
     }
 
+    /// The path of something of a presence.
+    fn presence_url(&self, which: &str, what: &str) -> String {
+        let which = hiendien_domain::claim::ascii_name(which).unwrap_or_else(|| which.to_owned());
+        format!("{}/v1/presences/{which}/{what}", self.base)
+    }
+
+    /// `content` or `content/resume`.
+    pub(crate) async fn content(&self, which: &str, what: &str) -> anyhow::Result<Value> {
+        self.send(self.http.get(self.presence_url(which, what)))
+            .await
+    }
+
+    pub(crate) async fn preview(
+        &self,
+        which: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<PreviewView> {
+        let url = self.presence_url(which, "preview");
+        self.send(self.http.post(url).json(body)).await
+    }
+
+    /// One file of a preview.
+    pub(crate) async fn preview_file(
+        &self,
+        which: &str,
+        body: &impl Serialize,
+        path: &str,
+    ) -> anyhow::Result<Bytes> {
+        let url = self.presence_url(which, "preview");
+        let url = Url::parse_with_params(&url, [("path", path)])
+            .with_context(|| format!("`{url}` is not a URL"))?;
+        self.answer(self.http.post(url).json(body)).await
+    }
+
+    fn of_presence(which: &str, what: &str) -> String {
+        let which = hiendien_domain::claim::ascii_name(which).unwrap_or_else(|| which.to_owned());
+        format!("/v1/presences/{which}/{what}")
+    }
+
+    pub(crate) async fn revisions(&self, which: &str) -> anyhow::Result<RevisionsView> {
+        let path = Self::of_presence(which, "revisions");
+        self.send(self.get(&path)).await
+    }
+
+    pub(crate) async fn revision_diff(
+        &self,
+        which: &str,
+        from: &str,
+        to: &str,
+    ) -> anyhow::Result<DiffView> {
+        let (from, to) = (digits(from)?, digits(to)?);
+        let path = Self::of_presence(which, &format!("revisions/{from}/diff/{to}"));
+        self.send(self.get(&path)).await
+    }
+
+    pub(crate) async fn verify_revision(
+        &self,
+        which: &str,
+        revision: &str,
+    ) -> anyhow::Result<VerifyView> {
+        let revision = digits(revision)?;
+        let path = Self::of_presence(which, &format!("revisions/{revision}/verify"));
+        self.send(self.get(&path)).await
+    }
+
+    /// The zip file of a site, as it comes.
+    pub(crate) async fn export(
+        &self,
+        which: &str,
+        revision: Option<&str>,
+    ) -> anyhow::Result<reqwest::Response> {
+        let query = match revision {
+            Some(revision) => format!("?revision={}", digits(revision)?),
+            None => String::new(),
+        };
+        let path = Self::of_presence(which, &format!("export{query}"));
+        self.begun(self.get(&path).timeout(EXPORT_TIMEOUT)).await
+    }
+
     pub(crate) async fn events(&self, presence: &str, after: i64) -> anyhow::Result<EventPage> {
         self.send(self.get(&format!("/v1/presences/{presence}/events?after={after}")))
             .await
+    }
+
+    fn images_path(which: &str) -> String {
+        let which = hiendien_domain::claim::ascii_name(which).unwrap_or_else(|| which.to_owned());
+        format!("/v1/presences/{which}/images")
+    }
+
+    /// Hands an image in, and waits for its picture as long as the API lets it.
+    pub(crate) async fn add_image(
+        &self,
+        which: &str,
+        octets: Vec<u8>,
+    ) -> anyhow::Result<ImageView> {
+        let url = format!("{}{}", self.base, Self::images_path(which));
+        let request = self.http.request(Method::POST, url).body(octets);
+        self.send(request.header("prefer", "wait=15")).await
+    }
+
+    pub(crate) async fn images(&self, which: &str) -> anyhow::Result<ImageList> {
+        self.send(self.get(&Self::images_path(which))).await
+    }
+
+    pub(crate) async fn image(&self, which: &str, id: &ImageId) -> anyhow::Result<ImageView> {
+        self.send(self.get(&format!("{}/{id}", Self::images_path(which))))
+            .await
+    }
+
+    pub(crate) async fn remove_image(&self, which: &str, id: &ImageId) -> anyhow::Result<()> {
+        let url = format!("{}{}/{id}", self.base, Self::images_path(which));
+        self.answer(self.http.request(Method::DELETE, url)).await?;
+        Ok(())
     }
 
     /// A name that would change the meaning of the URL must not reach another key.

@@ -2,13 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use hiendien_api::TargetRules;
+use hiendien_container::Engine;
 use hiendien_domain::name::{DomainName, MailAddress};
 use hiendien_domain::platform::Platform;
 use hiendien_domain::term::TermRules;
+use hiendien_engine::ports::KeepRules;
 use hiendien_engine::webhooks::DeliverySettings;
+use hiendien_store::revisions::S3Settings;
 use hiendien_store::{Place, PostgresSettings, StoreSettings};
 use serde::Deserialize;
 
@@ -32,6 +36,9 @@ pub(crate) struct Config {
     /// The days in the life of a name.
     #[serde(default)]
     pub(crate) term: TermRules,
+    /// What was built of sites: where it is kept, and how long.
+    #[serde(default)]
+    pub(crate) revisions: RevisionsPlace,
     /// Where the rows are kept; without it in SQLite under `state`.
     #[serde(default)]
     pub(crate) store: Option<PostgresStore>,
@@ -114,8 +121,12 @@ impl Acme {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Builder {
-    /// Unix socket of Docker or Podman.
-    pub(crate) socket: PathBuf,
+    /// What confines a build.
+    #[serde(default)]
+    pub(crate) engine: BuilderEngine,
+    /// Unix socket of Docker or Podman; a build in a process needs none.
+    #[serde(default)]
+    pub(crate) socket: Option<PathBuf>,
     pub(crate) render_binary: PathBuf,
     pub(crate) templates: PathBuf,
     #[serde(default = "Builder::warm")]
@@ -124,7 +135,31 @@ pub(crate) struct Builder {
     pub(crate) concurrency_max: usize,
 }
 
+/// Both take the same jobs and make the same sites.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum BuilderEngine {
+    /// A container of the engine behind `builder.socket`.
+    #[default]
+    Container,
+    /// A process that confines itself, where no container engine can run.
+    Process,
+}
+
 impl Builder {
+    /// As the builder takes it; `files` is a directory for what an engine must be handed as a file.
+    pub(crate) fn engine(&self, files: PathBuf) -> anyhow::Result<Engine> {
+        Ok(match self.engine {
+            BuilderEngine::Process => Engine::Process,
+            BuilderEngine::Container => Engine::Container {
+                socket: self.socket.clone().context(
+                    "`builder.socket` is missing: name that of Docker or Podman, or set `builder.engine = \"process\"`",
+                )?,
+                files,
+            },
+        })
+    }
+
     fn warm() -> usize {
         4
     }
@@ -207,6 +242,85 @@ impl Default for Worker {
             slots: 16,
             retry_wait_secs_max: 60,
             lease_secs: 15,
+        }
+    }
+}
+
+/// Revisions of sites: in the folder `revisions` under `state`, or in a bucket.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RevisionsPlace {
+    /// This many of the youngest of a presence are kept, however old.
+    keep_last: usize,
+    /// And all that are younger than so many days.
+    keep_days: u16,
+    /// How long files stay that no revision names any more, hours.
+    grace_hours: u16,
+    pub(crate) s3: Option<S3>,
+}
+
+impl Default for RevisionsPlace {
+    fn default() -> Self {
+        Self {
+            keep_last: 10,
+            keep_days: 30,
+            grace_hours: 24,
+            s3: None,
+        }
+    }
+}
+
+/// A bucket of an S3 service. Everybody who builds or serves sites needs it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct S3 {
+    /// Without the bucket, such as `https://s3.example.vn`.
+    endpoint: url::Url,
+    bucket: String,
+    /// Begins the name of every object.
+    #[serde(default)]
+    prefix: String,
+    #[serde(default = "S3::region")]
+    region: String,
+    access_key_file: PathBuf,
+    secret_key_file: PathBuf,
+    /// Whether the bucket is named in the path; otherwise it is the first label of the host name.
+    #[serde(default)]
+    path_style: bool,
+    /// PEM file with the roots of the service's certificate, where they are not public ones.
+    #[serde(default)]
+    roots: Option<PathBuf>,
+}
+
+impl S3 {
+    fn region() -> String {
+        "us-east-1".to_owned()
+    }
+
+    pub(crate) fn secrets(&self) -> [&PathBuf; 2] {
+        [&self.access_key_file, &self.secret_key_file]
+    }
+
+    pub(crate) fn settings(&self) -> S3Settings {
+        S3Settings {
+            endpoint: self.endpoint.clone(),
+            bucket: self.bucket.clone(),
+            prefix: self.prefix.clone(),
+            region: self.region.clone(),
+            access_key_file: self.access_key_file.clone(),
+            secret_key_file: self.secret_key_file.clone(),
+            path_style: self.path_style,
+            roots: self.roots.clone(),
+        }
+    }
+}
+
+impl RevisionsPlace {
+    pub(crate) fn rules(&self) -> KeepRules {
+        KeepRules {
+            last: self.keep_last,
+            younger_than: Duration::from_hours(u64::from(self.keep_days) * 24),
+            grace: Duration::from_hours(u64::from(self.grace_hours)),
         }
     }
 }
@@ -301,9 +415,18 @@ impl Config {
             "`webhooks.at_once_max` and `webhooks.at_once_of_endpoint_max` must be at least 1; `deliver = false` sends none"
         );
         ensure!(
+            self.revisions.keep_last > 0 && self.revisions.keep_days > 0,
+            "`revisions.keep_last` and `revisions.keep_days` must be at least 1: what is about to be served is young"
+        );
+        ensure!(
+            self.revisions.grace_hours > 0,
+            "`revisions.grace_hours` must be at least 1: a reader may be at what no revision names any more"
+        );
+        ensure!(
             self.webhooks.private_addresses || !self.webhooks.plain_http_to_loopback,
             "`webhooks.plain_http_to_loopback` needs `webhooks.private_addresses`"
         );
+        self.builder.engine(PathBuf::new())?;
         ensure!(
             !self.api.public_url.ends_with('/'),
             "`api.public_url` must not end in `/`"
@@ -331,5 +454,26 @@ impl Config {
     /// File with the operator's API key; made at the first start.
     pub(crate) fn operator_key(&self) -> PathBuf {
         self.state.join("secrets/operator-key")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn builder(lines: &str) -> anyhow::Result<Engine> {
+        let text = format!("{lines}\nrender_binary = \"/b\"\ntemplates = \"/t\"");
+        toml::from_str::<Builder>(&text)?.engine("/files".into())
+    }
+
+    #[test]
+    fn a_builder_has_a_container_engine_or_none() {
+        let socket = "socket = \"/run/docker.sock\"";
+        assert!(matches!(builder(socket), Ok(Engine::Container { .. })));
+        let process = "engine = \"process\"";
+        assert!(matches!(builder(process), Ok(Engine::Process)));
+        let missing = builder("engine = \"container\"").unwrap_err().to_string();
+        assert!(missing.contains("`builder.socket` is missing"), "{missing}");
+        assert!(builder("engine = \"jail\"").is_err());
     }
 }

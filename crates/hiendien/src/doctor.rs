@@ -4,17 +4,23 @@
     reason = "the output of a command is what it is for"
 )]
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use hiendien_dns::{Asker, Transport};
 use hiendien_domain::name::DomainName;
 use hiendien_edge::probe::{Answer, Prober, Scheme};
-use hiendien_engine::ports::{ErrorChain, SiteService};
+use hiendien_engine::ports::{Blob, ErrorChain, FileProof, SiteService};
 use hiendien_mail::checks::{check_exchanger, check_imap};
 
+use crate::client::Client;
 use crate::config::Config;
 use crate::probes::{mail_settings, site_settings};
+
+/// The largest file that is asked for.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What was found of one thing.
 struct Finding {
@@ -37,11 +43,16 @@ fn told(error: &(dyn std::error::Error + 'static)) -> String {
     ErrorChain(error).to_string()
 }
 
-pub(crate) async fn examine(config: &Config, name: &str) -> anyhow::Result<ExitCode> {
+pub(crate) async fn examine(
+    config: &Config,
+    client: anyhow::Result<Client>,
+    name: &str,
+) -> anyhow::Result<ExitCode> {
     let ascii = hiendien_domain::claim::ascii_name(name).unwrap_or_else(|| name.to_owned());
     let apex: DomainName = ascii.parse()?;
     let mut findings = dns(config, &apex).await;
     findings.extend(web(config, &apex).await);
+    findings.extend(files(config, client, &apex).await);
     findings.extend(mail(config, &apex).await?);
     let mut wrong = 0;
     for finding in &findings {
@@ -139,6 +150,78 @@ async fn web(config: &Config, apex: &DomainName) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether the served revision is kept as it was written, and every edge serves it so.
+async fn files(config: &Config, client: anyhow::Result<Client>, apex: &DomainName) -> Vec<Finding> {
+    let what = "files of the revision as they are kept";
+    let hint = "`hiendien presence repair` builds what is damaged anew; look at the disk as well";
+    let asked = async {
+        let client = client?;
+        let listed = client.revisions(apex.as_str()).await?;
+        let served = listed.served.context("nothing was published")?;
+        client.verify_revision(apex.as_str(), served.as_str()).await
+    };
+    let told = match asked.await {
+        Ok(told) => told,
+        Err(error) => return vec![finding(what, Err(format!("{error:#}")), hint)],
+    };
+    let files = told.files.unwrap_or_default();
+    let kept = if told.is_whole {
+        Ok(format!("{} files are whole", files.len()))
+    } else {
+        Err(format!(
+            "{} places are damaged, see `hiendien revision verify {apex}`",
+            told.damage.len()
+        ))
+    };
+    let mut findings = vec![finding(what, kept, hint)];
+    let Ok(settings) = site_settings(&config.platform, &config.acme.issuing_roots) else {
+        return findings;
+    };
+    let Ok(prober) = Prober::new(&settings) else {
+        return findings;
+    };
+    for &address in &config.platform.edge_addresses {
+        findings.push(finding(
+            format!("files of the revision at {address}"),
+            served(&prober, apex, address, &files).await,
+            "restart the edge; if it serves the same again, ask `hiendien presence repair`",
+        ));
+    }
+    findings
+}
+
+/// Compares what an edge serves with the revision, file by file.
+async fn served(
+    prober: &Prober<'_>,
+    apex: &DomainName,
+    address: IpAddr,
+    files: &BTreeMap<String, Blob>,
+) -> Result<String, String> {
+    // A stopped site shows its notice, whatever is asked.
+    let front = prober.get(Scheme::Https, apex, address, "/").await;
+    let front = front.map_err(|error| told(&error))?;
+    if front.status == 503 {
+        return Ok("not compared: it shows a notice".to_owned());
+    }
+    let mut compared = 0;
+    for (path, blob) in files
+        .iter()
+        .filter(|(_, blob)| blob.bytes <= FILE_BYTES_MAX)
+    {
+        let file = FileProof {
+            path: path.clone(),
+            sha256: blob.sha256.clone(),
+        };
+        let asked = prober.file(apex, address, &file).await;
+        asked.map_err(|error| told(&error))?;
+        compared += 1;
+    }
+    Ok(format!(
+        "{compared} of {} files are as they were built",
+        files.len()
+    ))
 }
 
 /// What a front page tells. A notice is as well as a page: whether it is due, the store knows, and

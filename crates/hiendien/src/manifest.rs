@@ -27,6 +27,7 @@ pub(crate) const STORE: &str = "store.db";
 /// Copy of the mail servers' database.
 pub(crate) const MAIL: &str = "mail.db";
 pub(crate) const REVISIONS: &str = "revisions";
+pub(crate) const PICTURES: &str = "pictures";
 pub(crate) const SECRETS: &str = "secrets";
 pub(crate) const DKIM: &str = "dkim";
 pub(crate) const STORED_MAIL: &str = "mail";
@@ -42,6 +43,9 @@ pub(crate) struct Manifest {
     /// Schema of the store's database; none where PostgreSQL keeps it.
     pub(crate) schema: Option<i64>,
     pub(crate) made_at: String,
+    /// Whether the revisions were in a bucket, which has backups of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) revisions_elsewhere: bool,
     /// By path inside the backup, parts joined by `/`.
     pub(crate) files: BTreeMap<String, Entry>,
 }
@@ -71,6 +75,7 @@ impl Manifest {
             program: env!("CARGO_PKG_VERSION").to_owned(),
             schema,
             made_at,
+            revisions_elsewhere: false,
             files: BTreeMap::new(),
         }
     }

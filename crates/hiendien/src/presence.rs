@@ -17,12 +17,12 @@ use crate::client::Client;
 /// Presences, by name or identifier
 #[derive(Debug, Subcommand)]
 pub(crate) enum PresenceCommand {
-    /// Shows another template, or the content of a claim
+    /// Shows another template, or takes a claim anew; `hiendien content publish` takes a document
     Publish {
         name: String,
         #[arg(long)]
         template: Option<String>,
-        /// The claim again, with what is to be shown from now on
+        /// The claim again, where its facts have changed
         #[arg(long)]
         claim: Option<PathBuf>,
     },

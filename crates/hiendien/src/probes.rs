@@ -12,10 +12,13 @@ use hiendien_domain::name::{DomainName, MailAddress};
 use hiendien_domain::platform::Platform;
 use hiendien_domain::records::Rrset;
 use hiendien_edge::probe::{
-    Resolve, Roots, SiteProbeSettings, probe_site, probe_site_absent, probe_site_stopped,
+    Resolve, Roots, SiteProbeSettings, probe_site, probe_site_absent, probe_site_files,
+    probe_site_stopped,
 };
 use hiendien_engine::clock::Clock;
-use hiendien_engine::ports::{MailProof, PortError, Probes, SiteProof, SiteService, ZoneProof};
+use hiendien_engine::ports::{
+    FileProof, MailProof, PortError, Probes, SiteProof, SiteService, ZoneProof,
+};
 use hiendien_mail::{MailProbe, MailProbeSettings, OutsideMailbox};
 
 use crate::config::Config;
@@ -85,6 +88,11 @@ impl Probes for OutsideProbes {
     async fn site(&self, apex: &DomainName, revision: &str) -> Result<SiteProof, PortError> {
         let settings = site_settings(&self.platform, &self.issuing_roots)?;
         probe_site(&settings, apex, revision).await
+    }
+
+    async fn site_files(&self, apex: &DomainName, files: &[FileProof]) -> Result<(), PortError> {
+        let settings = site_settings(&self.platform, &self.issuing_roots)?;
+        probe_site_files(&settings, apex, files).await
     }
 
     async fn site_stopped(&self, apex: &DomainName, service: SiteService) -> Result<(), PortError> {

@@ -24,8 +24,8 @@ use uuid::Uuid;
 use crate::backup::examine;
 use crate::config::Config;
 use crate::manifest::{
-    self, DKIM, MAIL, Manifest, Pace, REVISIONS, SECRETS, STORE, STORED_MAIL, entries, flush,
-    flush_tree, make_directory,
+    self, DKIM, MAIL, Manifest, PICTURES, Pace, REVISIONS, SECRETS, STORE, STORED_MAIL, entries,
+    flush, flush_tree, make_directory,
 };
 use crate::serve::{Holder, lock};
 
@@ -36,11 +36,12 @@ const ASIDE: &str = "before-restore-";
 /// Begins the name of the directory in `state` that gets the copies.
 const STAGE: &str = ".restore-";
 /// What the service keeps under `state`: what a restore replaces and an empty state lacks.
-const PIECES: [&str; 5] = [
+const PIECES: [&str; 6] = [
     "store.db",
     "store.db-wal",
     "store.db-shm",
     REVISIONS,
+    PICTURES,
     SECRETS,
 ];
 
@@ -131,7 +132,7 @@ fn restore(options: &Options, config: &Config) -> anyhow::Result<()> {
         &stamp,
         &mut aside,
     )?;
-    for piece in [REVISIONS, SECRETS, STORE] {
+    for piece in [REVISIONS, PICTURES, SECRETS, STORE] {
         let (staged, place) = (stage.join(piece), config.state.join(piece));
         if staged.exists() {
             fs::rename(&staged, &place)
@@ -214,6 +215,7 @@ fn stage_pieces(
     for (path, entry) in &manifest.files {
         let ours = path == STORE
             || path.starts_with(&format!("{REVISIONS}/"))
+            || path.starts_with(&format!("{PICTURES}/"))
             || path.starts_with(&format!("{SECRETS}/"));
         if ours {
             copy_verified(from, path, entry, &stage.join(path), &mut pace)?;

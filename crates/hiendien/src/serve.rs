@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use hiendien_api::{Api, ApiState};
+use hiendien_api::{Api, ApiState, Previews};
 use hiendien_dns::{DnsServer, ServerSettings};
 use hiendien_edge::{Edge, EdgeSettings, MtaStsPolicy};
 use hiendien_engine::clock::Clock;
@@ -35,6 +35,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         clock,
         store,
         revisions,
+        picture_files,
         mailboxes,
     } = kept.clone();
     // On a server, leases may be those of processes that live.
@@ -79,8 +80,14 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         password_links: store.clone(),
         mailboxes: Arc::new(mailboxes.clone()),
         webhooks: store.clone(),
+        sites: revisions.clone(),
+        shelf: revisions.clone(),
+        pictures: store.clone(),
+        picture_files,
         webhook_targets: config.webhooks.targets(),
         templates: config.builder.templates.clone(),
+        contents: store.clone(),
+        previews: Previews::default(),
         stopping: stopping.clone(),
     };
     let api = Api::bind(config.api.listen, api_state).await?;

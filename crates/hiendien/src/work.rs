@@ -12,6 +12,7 @@ use hiendien_container::{BuilderSettings, ContainerBuilder};
 use hiendien_dns::Asker;
 use hiendien_engine::care;
 use hiendien_engine::clock::{Clock, SystemClock};
+use hiendien_engine::pictures::{PictureWork, work_off};
 use hiendien_engine::retry::RetryPolicy;
 use hiendien_engine::step::{Ports, StepSettings};
 use hiendien_engine::worker::{WorkerSettings, work};
@@ -20,7 +21,8 @@ use hiendien_mail::{
     SqliteMailboxes,
 };
 use hiendien_store::Store;
-use hiendien_store::revisions::FolderRevisions;
+use hiendien_store::picture_files::FolderPictures;
+use hiendien_store::revisions::Revisions;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -42,7 +44,8 @@ const WORKERS_MAX: usize = 64;
 pub(crate) struct Kept {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Arc<Store>,
-    pub(crate) revisions: Arc<FolderRevisions>,
+    pub(crate) revisions: Arc<Revisions>,
+    pub(crate) picture_files: Arc<FolderPictures>,
     pub(crate) mailboxes: SqliteMailboxes,
 }
 
@@ -53,13 +56,20 @@ impl Kept {
         let opened =
             tokio::task::spawn_blocking(move || Store::open(&settings, store_clock)).await?;
         let store = Arc::new(opened.context("cannot open the store")?);
-        let revisions = FolderRevisions::open(&config.state.join("revisions"))
-            .context("cannot open the folder of revisions")?;
+        let revisions = match &config.revisions.s3 {
+            None => Revisions::in_folder(&config.state.join("revisions"))
+                .context("cannot open the folder of revisions")?,
+            Some(s3) => Revisions::in_bucket(&s3.settings(), Arc::clone(&clock))
+                .context("cannot use the bucket of `revisions.s3`")?,
+        };
+        let picture_files = FolderPictures::open(&config.state.join("pictures"))
+            .context("cannot open the folder of pictures")?;
         let mailboxes = SqliteMailboxes::open(&mailbox_settings(config), Arc::clone(&clock))?;
         Ok(Self {
             clock,
             store,
             revisions: Arc::new(revisions),
+            picture_files: Arc::new(picture_files),
             mailboxes,
         })
     }
@@ -122,7 +132,7 @@ impl Hands {
         ));
         let webhooks = webhooks::sender(config)?;
         let builder = Arc::new(ContainerBuilder::start(BuilderSettings {
-            socket: config.builder.socket.clone(),
+            engine: config.builder.engine(config.state.join("builder"))?,
             render_binary: config.builder.render_binary.clone(),
             templates: config.builder.templates.clone(),
             owner: owner(config, name),
@@ -137,6 +147,7 @@ impl Hands {
                 password_url: format!("{}/mat-khau/", config.api.public_url),
                 password_link_for: PASSWORD_LINK_FOR,
                 term: config.term.clone(),
+                revisions: config.revisions.rules(),
             },
             clock: Arc::clone(clock),
             zones: store.clone(),
@@ -144,6 +155,8 @@ impl Hands {
             certificates: certificates.clone(),
             builder: builder.clone(),
             sites: kept.revisions.clone(),
+            shelf: kept.revisions.clone(),
+            picture_files: kept.picture_files.clone(),
             publications: store.clone(),
             lifecycle: store.clone(),
             mailboxes: Arc::new(kept.mailboxes.clone()),
@@ -167,7 +180,7 @@ impl Hands {
     }
 }
 
-/// Runs operations, looks after presences, and tells registrars of them, until `stopping` turns true.
+/// Runs operations, looks after presences, makes pictures, and tells registrars of them, until `stopping` turns true.
 pub(crate) async fn run(
     config: &Config,
     slots: usize,
@@ -186,6 +199,12 @@ pub(crate) async fn run(
         ..WorkerSettings::named(name)
     };
     let (store, ports) = (&kept.store, &hands.ports);
+    let pictures = PictureWork {
+        queue: store.clone(),
+        files: kept.picture_files.clone(),
+        maker: hands.builder.clone(),
+        clock: Arc::clone(&kept.clock),
+    };
     tokio::join!(
         work(settings, store.clone(), Arc::clone(ports), stopping.clone()),
         care::keep(
@@ -194,6 +213,7 @@ pub(crate) async fn run(
             stopping.clone(),
             care::ROUND_EVERY
         ),
+        work_off(pictures, stopping.clone()),
         webhooks::run(config, kept, Arc::clone(&hands.webhooks), stopping),
     );
 }

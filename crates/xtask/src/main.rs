@@ -4,6 +4,8 @@
 mod bench;
 mod chaos;
 mod dev;
+mod judge;
+mod site;
 mod stack;
 
 use std::process::{Command, ExitCode};
@@ -24,7 +26,7 @@ struct Arguments {
 enum Task {
     /// Runs all checks: format, lints, builds, tests
     Ci,
-    /// Builds the static render binary that becomes the build image
+    /// Builds the static render binary and packs it into the build image, for `docker load` and `podman load`
     Image,
     /// Starts a stack for a person who works on the code, and serves; Ctrl-C stops the service
     Dev {
@@ -32,8 +34,12 @@ enum Task {
         #[arg(long)]
         down: bool,
     },
+    /// Writes the rendered site of a template into a folder, for a look at it with any web server
+    Site(site::Settings),
     /// Tries a whole stack under load and faults, then looks for what was lost, doubled or left over
     Chaos(chaos::Settings),
+    /// Judges every page of every template in Chromium
+    Judge(judge::Settings),
     /// Measures, beside a peer in the same run
     #[command(subcommand)]
     Bench(Bench),
@@ -45,6 +51,8 @@ enum Bench {
     Provision(bench::provision::Settings),
     /// Whole operations of steps that do nothing, beside a queue of durable step functions
     Engine(bench::engine::Settings),
+    /// Sites a second, beside Hugo on the same content
+    Sites(bench::sites::Settings),
 }
 
 /// A step: what it is called and what is run.
@@ -76,6 +84,40 @@ const BENCH_ENGINE: Step = (
         "--release",
         "--package",
         "bench-engine",
+    ],
+);
+
+/// Quick where they are there already.
+const FONTS: Step = ("fonts of the sites", &["deploy/fonts/make"]);
+
+const SITE_LAB: Step = (
+    "site lab",
+    &["cargo", "build", "--locked", "--package", "site-lab"],
+);
+
+const XTASK_RELEASE: Step = (
+    "this program, optimised",
+    &[
+        "cargo",
+        "build",
+        "--locked",
+        "--release",
+        "--package",
+        "xtask",
+    ],
+);
+
+const OVERHEAD: Step = (
+    "what measures containers",
+    &[
+        "cargo",
+        "build",
+        "--locked",
+        "--release",
+        "--package",
+        "hiendien-container",
+        "--example",
+        "overhead",
     ],
 );
 
@@ -123,6 +165,7 @@ const CI: &[Step] = &[
             "--external-sources",
             ".ci/run",
             "deploy/apt-quiet",
+            "deploy/fonts/make",
             "deploy/lab",
             "deploy/lib.sh",
             "deploy/mail/node",
@@ -147,6 +190,7 @@ const CI: &[Step] = &[
     ),
     PROGRAM,
     IMAGE,
+    FONTS,
     (
         "tests",
         &["cargo", "nextest", "run", "--locked", "--workspace"],
@@ -185,20 +229,49 @@ fn run(steps: &[Step]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Beside the binary, by the program that would make the same image where an engine has none.
+fn pack_image() -> anyhow::Result<()> {
+    let render_binary = stack::built("release", "hiendien-render")?;
+    let mut pack = Command::new(stack::program("debug")?);
+    pack.arg("builder-image")
+        .arg("--output")
+        .arg(render_binary.with_extension("tar"))
+        .arg("--render-binary")
+        .arg(&render_binary);
+    stack::run(&mut pack)
+}
+
+/// The renderer is part of this program, so this program itself must be optimised.
+fn sites(settings: &bench::sites::Settings) -> anyhow::Result<()> {
+    if !cfg!(debug_assertions) {
+        return bench::sites::run_bench(settings);
+    }
+    run(&[FONTS, XTASK_RELEASE])?;
+    if !settings.without_container {
+        run(&[FONTS, OVERHEAD, IMAGE])?;
+    }
+    stack::run(Command::new(stack::built("release", "xtask")?).args(std::env::args_os().skip(1)))
+}
+
 #[expect(clippy::print_stderr, reason = "a tool for a terminal")]
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Task::Ci => run(CI),
-        Task::Image => run(&[IMAGE]),
+        Task::Image => run(&[PROGRAM, IMAGE]).and_then(|()| pack_image()),
         Task::Dev { down: true } => dev::down(),
-        Task::Dev { down: false } => run(&[PROGRAM, IMAGE]).and_then(|()| dev::up()),
-        Task::Chaos(settings) => run(&[PROGRAM, IMAGE]).and_then(|()| chaos::run_chaos(&settings)),
+        Task::Dev { down: false } => run(&[FONTS, PROGRAM, IMAGE]).and_then(|()| dev::up()),
+        Task::Site(settings) => run(&[FONTS]).and_then(|()| site::write(&settings)),
+        Task::Chaos(settings) => {
+            run(&[FONTS, PROGRAM, IMAGE]).and_then(|()| chaos::run_chaos(&settings))
+        }
+        Task::Judge(settings) => run(&[FONTS, SITE_LAB]).and_then(|()| judge::run_judge(&settings)),
         Task::Bench(Bench::Provision(settings)) => {
-            run(&[RELEASE, IMAGE]).and_then(|()| bench::provision::run_bench(&settings))
+            run(&[FONTS, RELEASE, IMAGE]).and_then(|()| bench::provision::run_bench(&settings))
         }
         Task::Bench(Bench::Engine(settings)) => {
             run(&[BENCH_ENGINE]).and_then(|()| bench::engine::run_bench(&settings))
         }
+        Task::Bench(Bench::Sites(settings)) => sites(&settings),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,3 +1,4 @@
 //! What every adapter of a port has to do, whichever it is.
 
+pub mod revisions;
 pub mod store;

@@ -6,30 +6,36 @@
     reason = "a conformance suite fails where it is let down"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use hiendien_domain::content::{ImageId, Picture};
 use hiendien_domain::ids::{ClaimId, OperationId, PresenceId};
 use hiendien_domain::lifecycle::{
-    OperationState, Plane, PlaneState, PresenceState, Programme, StepState,
+    OperationState, Plane, PlaneState, PresenceState, Programme, StepState, Verb,
 };
 use hiendien_domain::name::DomainName;
+use hiendien_domain::picture::{IMAGES_BYTES_MAX, PictureFault};
 use hiendien_domain::records::{RecordData, Rrset, ZoneSpec, service_names};
 use hiendien_domain::secret::Secret;
 use hiendien_domain::site::{FileTree, RevisionHash, SiteFile};
 use hiendien_engine::clock::Clock;
 use hiendien_engine::operation::{Event, PlaneChange, RunEnd, StepLog};
+use hiendien_engine::pictures::{
+    Added, HeldImage, ImageState, Noted, PictureOutcome, PictureQueue, Pictures, Removed,
+};
 use hiendien_engine::ports::{
     Certificate, CertificateOrder, CertificateVault, Delegation, Delegations, FailureKind,
     HostRole, PasswordLink, PasswordLinks, PortError, Serving, ZoneSource, Zones,
 };
 use hiendien_engine::presence::{Life, PresencePlan};
 use hiendien_engine::store::{
-    AcceptError, Accepted, ApiKey, ApiKeys, Directory, IdempotencyKeys, IdempotentReply, Intake,
-    Lease, LeaseError, NewClaim, OperationLog, Publications,
+    Abandoning, AcceptError, Accepted, ApiKey, ApiKeys, Change, Contents, Directory,
+    IdempotencyKeys, IdempotentReply, Intake, KeptContent, Lease, LeaseError, NewClaim,
+    NewOperation, OperationLog, Publications,
 };
 use hiendien_render::template;
 use hiendien_store::Store;
@@ -84,14 +90,17 @@ pub fn at(seconds: i64) -> Timestamp {
 /// A claim to a name, by a registrar, for a subject named after it.
 pub fn claim(registrar: &str, label: &str) -> NewClaim {
     let apex = name(&format!("{label}.biz.vn"));
+    let mut content = template::sample(&templates(), "storefront").unwrap();
+    // Nobody has uploaded those of the sample.
+    content.site_mut().pictures.clear();
     let plan = PresencePlan {
         name: apex,
         programme: Programme::Biz,
         owner_name: "Phở Hà Mẫu".to_owned(),
         contact_email: "chu@example.vn".parse().unwrap(),
         mailboxes: vec!["lien-he".parse().unwrap()],
-        template: "business".to_owned(),
-        content: template::sample(&templates(), "business").unwrap(),
+        template: "storefront".to_owned(),
+        content,
     };
     NewClaim {
         claim: ClaimId::new(),
@@ -829,6 +838,86 @@ pub async fn password_links(bed: &dyn Bed) {
     assert_eq!(store.take_link(&unknown, at(3)).await.unwrap(), None);
 }
 
+/// An image is noted once, given out to one at a time, becomes a picture that content may name, and goes
+/// when it is removed; nothing is noted for whoever lost it or has given the name up.
+pub async fn pictures(bed: &dyn Bed) {
+    let store = bed.store();
+    let presence = accepted(store, "anh", at(0)).await.presence;
+    let (one, two) = (ImageId::of(b"1"), ImageId::of(b"2"));
+    let add = async |image: &ImageId, second| store.add(presence, image, 7, at(second)).await;
+    assert!(matches!(add(&one, 1).await.unwrap(), Added::Waits(_)));
+    assert!(matches!(add(&one, 2).await.unwrap(), Added::Known(_)));
+    assert!(matches!(add(&two, 3).await.unwrap(), Added::Waits(_)));
+    let three = ImageId::of(b"3");
+    let too_much = store.add(presence, &three, IMAGES_BYTES_MAX, at(3));
+    assert_eq!(too_much.await.unwrap(), Added::TooMuch);
+    let nobody = store.add(PresenceId::new(), &one, 7, at(3));
+    assert_eq!(nobody.await.unwrap(), Added::GivenUp);
+
+    let hold = Duration::from_mins(1);
+    let users = bed.users(4).await;
+    let taken = join_all(users.iter().map(|user| user.take(at(4), hold))).await;
+    let mut taken: Vec<HeldImage> = taken.into_iter().filter_map(Result::unwrap).collect();
+    // Where all looked at the same moment one may have come away with nothing.
+    while let Some(held) = store.take(at(4), hold).await.unwrap() {
+        taken.push(held);
+    }
+    taken.sort_by_key(|held| held.image != one);
+    let images: Vec<&ImageId> = taken.iter().map(|held| &held.image).collect();
+    assert_eq!(images, [&one, &two]);
+    let picture = Picture {
+        id: one.clone(),
+        alt: String::new(),
+        width: 320,
+        height: 200,
+        widths: vec![320],
+        placeholder: "data:image/webp;base64,AAAA".to_owned(),
+    };
+    let ready = PictureOutcome::Ready {
+        picture: picture.clone(),
+        kept_bytes: 900,
+    };
+    let settled = store.settle(&taken[0], ready.clone(), at(5)).await;
+    assert_eq!(settled.unwrap(), Noted::Noted);
+    let again = store.settle(&taken[0], ready.clone(), at(5)).await;
+    assert_eq!(again.unwrap(), Noted::Lost);
+    // Held too long, it is another's.
+    let other = store.take(at(70), hold).await.unwrap().unwrap();
+    assert_eq!((&other.image, other.attempt), (&two, 2));
+    let refused = || PictureOutcome::Refused(PictureFault::Damaged);
+    let late = store.settle(&taken[1], refused(), at(71)).await;
+    assert_eq!(late.unwrap(), Noted::Lost);
+    let settled = store.settle(&other, refused(), at(71)).await;
+    assert_eq!(settled.unwrap(), Noted::Noted);
+    let kept = store.images(presence).await.unwrap();
+    let states: BTreeMap<&ImageId, &ImageState> =
+        kept.iter().map(|image| (&image.id, &image.state)).collect();
+    assert_eq!(states[&one], &ImageState::Ready(picture.clone()));
+    assert_eq!(states[&two], &ImageState::Refused(PictureFault::Damaged));
+    let known = Contents::pictures(store, presence).await.unwrap();
+    assert_eq!(known, BTreeMap::from([(one.clone(), picture)]));
+    let events = store.events(Some(presence), 0, 100).await.unwrap();
+    let told = kinds(&events);
+    assert!(told.contains(&"image.ready") && told.contains(&"image.refused"));
+
+    // What was refused may be tried again, and what is removed is gone for who works on it.
+    assert!(matches!(add(&two, 80).await.unwrap(), Added::Waits(_)));
+    let held = store.take(at(81), hold).await.unwrap().unwrap();
+    assert_eq!(held.attempt, 1);
+    for expected in [Removed::Removed, Removed::Unknown] {
+        assert_eq!(
+            Pictures::remove(store, presence, &two).await.unwrap(),
+            expected
+        );
+    }
+    let gone = store.settle(&held, ready, at(82)).await;
+    assert_eq!(gone.unwrap(), Noted::Gone);
+    hiendien_engine::store::Lifecycle::erase(store, presence, at(90))
+        .await
+        .unwrap();
+    assert_eq!(store.images(presence).await.unwrap(), []);
+}
+
 /// One call of many with the same key goes on; the others hear of it, and later its answer.
 pub async fn idempotency(bed: &dyn Bed) {
     let store = bed.store();
@@ -871,6 +960,89 @@ pub async fn idempotency(bed: &dyn Bed) {
     );
 }
 
+/// What a page is made from is kept with the operation that publishes it, sealed, goes back with one
+/// that is undone, and is gone once it is erased.
+pub async fn contents(bed: &dyn Bed) {
+    // Not above: the keys of requests have a `begin` of their own.
+    use hiendien_engine::store::Lifecycle;
+
+    let store = bed.store();
+    let made = accepted(store, "noi-dung", at(0)).await;
+    let ended = async |end: RunEnd, second: i64| {
+        let held = lease(store, at(second)).await.unwrap();
+        store
+            .end_run(&held, Vec::new(), Vec::new(), end, at(second))
+            .await
+            .unwrap();
+    };
+    ended(RunEnd::Succeeded, 1).await;
+    assert_eq!(store.content(made.presence).await.unwrap(), None);
+    let claim = store.claim_document(made.presence).await.unwrap().unwrap();
+    assert!(claim.expose().contains("000000000000"));
+
+    let kept = |document: Option<&str>, facts: &str| KeptContent {
+        document: document.map(Secret::new),
+        facts: Secret::new(facts),
+    };
+    let publish = async |content: &KeptContent, second: i64| {
+        let presence = store.presence(made.presence).await.unwrap().unwrap();
+        let operation = OperationId::new();
+        let new = NewOperation {
+            operation,
+            presence: made.presence,
+            verb: Verb::Publish,
+            seen: presence.operation,
+            standing: presence.standing,
+            change: Change {
+                content: Some(content.clone()),
+                ..Change::default()
+            },
+            input: json!(null),
+            asked_by: "nhan-hoa".to_owned(),
+            asked_with: None,
+            steps: vec!["build-site"],
+        };
+        Lifecycle::begin(store, new, at(second))
+            .await
+            .map(|()| operation)
+    };
+    let first = kept(None, "facts 1");
+    publish(&first, 2).await.unwrap();
+    assert_eq!(
+        store.content(made.presence).await.unwrap(),
+        Some(first.clone())
+    );
+    // One that is refused changes nothing.
+    assert!(
+        publish(&kept(Some("document 0"), "facts 0"), 3)
+            .await
+            .is_err()
+    );
+    assert_eq!(
+        store.content(made.presence).await.unwrap(),
+        Some(first.clone())
+    );
+    ended(RunEnd::Succeeded, 4).await;
+    let second = kept(Some("document 2"), "facts 2");
+    publish(&second, 5).await.unwrap();
+    ended(RunEnd::Succeeded, 6).await;
+    for number in 7..9 {
+        let third = kept(Some("document 3"), "facts 3");
+        let operation = publish(&third, number).await.unwrap();
+        assert_eq!(store.content(made.presence).await.unwrap(), Some(third));
+        let turned = store.abandon(operation, at(number)).await.unwrap();
+        assert_eq!(turned, Abandoning::Begun);
+        ended(RunEnd::Undone, number).await;
+        assert_eq!(
+            store.content(made.presence).await.unwrap(),
+            Some(second.clone())
+        );
+    }
+    store.erase(made.presence, at(10)).await.unwrap();
+    assert_eq!(store.content(made.presence).await.unwrap(), None);
+    assert_eq!(store.claim_document(made.presence).await.unwrap(), None);
+}
+
 /// A key is found by its hash, a name has one key, and an ended key is gone.
 pub async fn api_keys(bed: &dyn Bed) {
     let store = bed.store();
@@ -895,8 +1067,8 @@ pub async fn api_keys(bed: &dyn Bed) {
         .map(|(number, user)| user.put([number; 32], &shared, at(2)));
     assert!(join_all(racers).await.iter().all(Result::is_ok));
     assert_eq!(store.list().await.unwrap().len(), 3);
-    assert!(store.remove("clerk").await.unwrap());
-    assert!(!store.remove("clerk").await.unwrap());
+    assert!(ApiKeys::remove(store, "clerk").await.unwrap());
+    assert!(!ApiKeys::remove(store, "clerk").await.unwrap());
     assert_eq!(store.find(&[3; 32]).await.unwrap(), None);
 }
 

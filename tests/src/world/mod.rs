@@ -18,11 +18,14 @@ use hiendien_domain::platform::Platform;
 use hiendien_domain::records::service_names;
 use hiendien_domain::term::TermRules;
 use hiendien_engine::clock::Clock;
-use hiendien_engine::ports::{CertificateVault, PortError, Serving, SiteStore, ZoneSource};
+use hiendien_engine::ports::{
+    CertificateVault, KeepRules, PortError, Serving, SiteStore, ZoneSource,
+};
 use hiendien_engine::presence::Presence;
 use hiendien_engine::step::{Ports, StepSettings};
 use hiendien_engine::store::Directory;
-use hiendien_store::revisions::FolderRevisions;
+use hiendien_store::picture_files::FolderPictures;
+use hiendien_store::revisions::Revisions;
 use hiendien_store::{Place, Store, StoreSettings};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -58,7 +61,8 @@ pub struct World {
     pub ca: Arc<Ca>,
     pub mail: Arc<Mail>,
     pub post: Arc<Post>,
-    pub revisions: Arc<FolderRevisions>,
+    pub revisions: Arc<Revisions>,
+    pub picture_files: Arc<FolderPictures>,
     pub ports: Arc<Ports>,
 }
 
@@ -97,12 +101,14 @@ impl World {
 
     /// A world on a store that is open already, with the clock it was opened with. Its remote servers are new.
     pub fn on(store: Arc<Store>, clock: MovedClock, folder: &Path) -> Self {
-        let revisions = Arc::new(FolderRevisions::open(&folder.join("revisions")).unwrap());
+        let revisions = Arc::new(Revisions::in_folder(&folder.join("revisions")).unwrap());
+        let picture_files = Arc::new(FolderPictures::open(&folder.join("pictures")).unwrap());
         let ca = Arc::new(Ca::new(Arc::clone(&store), clock.clone()));
         let (mail, post) = (Arc::new(Mail::default()), Arc::new(Post::default()));
         let eyes = Eyes {
             store: Arc::clone(&store),
             mail: Arc::clone(&mail),
+            revisions: Arc::clone(&revisions),
         };
         let ports = Arc::new(Ports {
             platform: Arc::new(platform()),
@@ -111,6 +117,7 @@ impl World {
                 password_url: "https://hiendien.test/mat-khau/".to_owned(),
                 password_link_for: Duration::from_hours(14 * 24),
                 term: TermRules::default(),
+                revisions: KeepRules::default(),
             },
             clock: Arc::new(clock.clone()),
             zones: store.clone(),
@@ -118,6 +125,8 @@ impl World {
             certificates: ca.clone(),
             builder: Arc::new(Builder),
             sites: revisions.clone(),
+            shelf: revisions.clone(),
+            picture_files: picture_files.clone(),
             publications: store.clone(),
             lifecycle: store.clone(),
             mailboxes: mail.clone(),
@@ -133,6 +142,7 @@ impl World {
             mail,
             post,
             revisions,
+            picture_files,
             ports,
         }
     }
@@ -208,7 +218,7 @@ impl World {
 }
 
 /// Locks what a test that failed may have poisoned.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -8,16 +8,17 @@ use hiendien_domain::ids::{OperationId, PresenceId};
 use hiendien_domain::name::{DomainName, LocalPart, MailAddress};
 use hiendien_domain::records::{CaaIssuer, DkimRecord, RecordData, Rrset, service_names};
 use hiendien_domain::secret::Secret;
-use hiendien_domain::site::{FileTree, RevisionHash, SiteFile};
+use hiendien_domain::site::{BlobHash, FileTree, RevisionHash, SiteFile};
 use hiendien_engine::clock::Clock;
 use hiendien_engine::ports::{
-    BuildJob, Certificate, CertificateVault, Certificates, HostRole, Letter, MailDomain, MailProof,
-    MailService, Mailboxes, Messages, PortError, Probes, Serving, SiteBuilder, SiteProof,
-    SiteService, ZoneProof, ZoneSource,
+    BuildJob, Certificate, CertificateVault, Certificates, FileProof, HostRole, Letter, MailDomain,
+    MailProof, MailService, Mailboxes, Messages, PortError, Probes, Serving, SiteBuilder,
+    SiteProof, SiteService, SiteStore, ZoneProof, ZoneSource,
 };
 use hiendien_engine::presence::Presence;
 use hiendien_engine::step::{Letters, Notice, WelcomeFacts};
 use hiendien_store::Store;
+use hiendien_store::revisions::Revisions;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -426,6 +427,7 @@ impl Letters for Writer {
 pub(super) struct Eyes {
     pub(super) store: Arc<Store>,
     pub(super) mail: Arc<Mail>,
+    pub(super) revisions: Arc<Revisions>,
 }
 
 #[async_trait]
@@ -489,6 +491,24 @@ impl Probes for Eyes {
             revision: revision.to_owned(),
             protocol: "h2".to_owned(),
         })
+    }
+
+    async fn site_files(&self, apex: &DomainName, files: &[FileProof]) -> Result<(), PortError> {
+        let action = "asking the edge for files";
+        let site = self.store.site(apex).await?;
+        let site = site.ok_or_else(|| not_so(action, "it does not know the name"))?;
+        let revision = site
+            .revision
+            .ok_or_else(|| not_so(action, "it serves nothing"))?;
+        for file in files {
+            let read = self.revisions.file(site.presence, &revision, &file.path);
+            let read = read.await?;
+            let read = read.ok_or_else(|| not_so(action, "it has no such file"))?;
+            if BlobHash::of(&read.identity) != file.sha256 {
+                return Err(not_so(action, format!("`{}` is another", file.path)));
+            }
+        }
+        Ok(())
     }
 
     async fn mail(

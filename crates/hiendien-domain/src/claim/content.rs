@@ -1,19 +1,24 @@
 //! What a site says, from the claim alone: sentences are written from the facts where the owner gave none.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::{
-    Business, Claim, Network, Person, Purpose, SubjectType, identifiers, names, provinces,
+    Bank, Business, Claim, Hours, Network, Person, Purpose, SubjectType, identifiers, names,
+    provinces,
 };
 use crate::content::{
     Address, BankTransfer, BusinessContent, CvContent, Experience, Geo, Language, LegalFooter,
     LegalProfile, Link, OpeningHours, Phone, Post, Product, Reference, SiteContent, SiteIdentity,
     Skill,
 };
+use crate::document::{Agreed, Facts};
 use crate::platform::Platform;
 
-pub(crate) fn of(claim: &Claim, platform: &Platform) -> SiteContent {
+/// The page alone, and all that a document of the owner's may show beside it.
+pub(crate) fn facts(claim: &Claim, platform: &Platform) -> Facts {
     let site = SiteIdentity {
         host: claim.domain.clone(),
         host_unicode: claim.domain.to_unicode(),
@@ -25,16 +30,67 @@ pub(crate) fn of(claim: &Claim, platform: &Platform) -> SiteContent {
         legal_profile: LegalProfile::default(),
         pictures: Vec::new(),
     };
+    let agrees = Agreed {
+        publish_phone: claim.consents_to(Purpose::PublishPhone),
+        publish_qr: claim.consents_to(Purpose::PublishQr),
+    };
+    let phone = Phone {
+        e164: claim.contact.phone.clone(),
+        display: identifiers::phone_display(&claim.contact.phone),
+    };
     match (&claim.business, &claim.person) {
         (Some(business), _) => {
-            SiteContent::Business(Box::new(business_content(claim, business, site)))
+            let shown = agrees.publish_phone.then(|| phone.clone());
+            let profile = business.profile.as_ref();
+            let numbers = [
+                Some(business.tax_id.as_str()),
+                business.registration_no.as_deref(),
+            ];
+            Facts {
+                content: SiteContent::Business(Box::new(business_content(
+                    claim, business, site, shown,
+                ))),
+                phone: Some(phone),
+                agrees,
+                about_is_ours: profile.is_none_or(|profile| profile.about.is_none()),
+                resume: None,
+                personal_ids: numbers
+                    .into_iter()
+                    .flatten()
+                    .map(identifiers::digits)
+                    .filter(|digits| identifiers::CitizenId::of(digits).is_some())
+                    .collect(),
+            }
         }
-        (None, Some(person)) => SiteContent::Cv(Box::new(cv_content(person, site))),
+        (None, Some(person)) => {
+            let school = person.school.as_ref().map(|school| school.name.as_str());
+            let of = Cv {
+                full_name: &person.full_name,
+                school,
+                study_field: person.study_field.as_deref(),
+                resume: person.resume.as_ref(),
+            };
+            let mut content = of.content(site);
+            content.posts = posts(person);
+            Facts {
+                content: SiteContent::Cv(Box::new(content)),
+                phone: Some(phone),
+                agrees,
+                about_is_ours: true,
+                resume: person.resume.clone(),
+                personal_ids: Vec::new(),
+            }
+        }
         (None, None) => unreachable!("a checked claim has the part of its programme"),
     }
 }
 
-fn business_content(claim: &Claim, business: &Business, site: SiteIdentity) -> BusinessContent {
+fn business_content(
+    claim: &Claim,
+    business: &Business,
+    site: SiteIdentity,
+    phone: Option<Phone>,
+) -> BusinessContent {
     let address = Address {
         line: claim.address.line.clone(),
         ward: claim.address.ward.clone(),
@@ -44,41 +100,21 @@ fn business_content(claim: &Claim, business: &Business, site: SiteIdentity) -> B
     };
     let profile = business.profile.clone().unwrap_or_default();
     let subject = match business.subject_type {
-        SubjectType::Enterprise => "Doanh nghiệp",
-        SubjectType::Household => "Hộ kinh doanh",
+        SubjectType::Enterprise => ENTERPRISE,
+        SubjectType::Household => HOUSEHOLD,
     };
     let industry = business
         .industry
         .as_ref()
         .and_then(|industry| industry.text.clone());
-    let phone = claim.consents_to(Purpose::PublishPhone).then(|| Phone {
-        e164: claim.contact.phone.clone(),
-        display: identifiers::phone_display(&claim.contact.phone),
-    });
     let date = |date: jiff::civil::Date| date.strftime("%d/%m/%Y").to_string();
-    BusinessContent {
-        about: profile.about.clone().unwrap_or_else(|| {
-            about(
-                business,
-                subject,
-                industry.as_deref(),
-                &address,
-                phone.is_some(),
-            )
-        }),
+    let mut content = BusinessContent {
+        about: profile.about.clone().unwrap_or_default(),
         trade_name: business.trade_name.clone(),
         tagline: None,
         industry,
         phone,
-        hours: profile
-            .hours
-            .iter()
-            .map(|hours| OpeningHours {
-                days: hours.days.clone(),
-                opens: hours.opens.clone(),
-                closes: hours.closes.clone(),
-            })
-            .collect(),
+        hours: profile.hours.iter().map(opening_hours).collect(),
         closures: Vec::new(),
         products: profile
             .products
@@ -100,19 +136,12 @@ fn business_content(claim: &Claim, business: &Business, site: SiteIdentity) -> B
             .iter()
             .map(|link| network_link(link.network, &link.url))
             .collect(),
-        geo: profile.geo.as_ref().map(|geo| Geo {
-            latitude: geo.lat,
-            longitude: geo.lon,
-        }),
+        geo: profile.geo.as_ref().map(place),
         bank: profile
             .bank
             .as_ref()
             .filter(|_| claim.consents_to(Purpose::PublishQr))
-            .map(|bank| BankTransfer {
-                bin: bank.bin.clone(),
-                account: bank.account.clone(),
-                holder: bank.holder.clone(),
-            }),
+            .map(bank_transfer),
         legal: LegalFooter {
             legal_name: business.legal_name.clone(),
             subject: subject.to_owned(),
@@ -133,21 +162,65 @@ fn business_content(claim: &Claim, business: &Business, site: SiteIdentity) -> B
         site,
         posts: Vec::new(),
         pages: Vec::new(),
+    };
+    if profile.about.is_none() {
+        content.about = about(&content);
+    }
+    content
+}
+
+pub(crate) fn opening_hours(hours: &Hours) -> OpeningHours {
+    OpeningHours {
+        days: hours.days.clone(),
+        opens: hours.opens.clone(),
+        closes: hours.closes.clone(),
     }
 }
 
-fn about(
-    business: &Business,
-    subject: &str,
-    industry: Option<&str>,
-    address: &Address,
-    has_phone: bool,
-) -> String {
+pub(crate) fn place(geo: &super::Geo) -> Geo {
+    Geo {
+        latitude: geo.lat,
+        longitude: geo.lon,
+    }
+}
+
+pub(crate) fn bank_transfer(bank: &Bank) -> BankTransfer {
+    BankTransfer {
+        bin: bank.bin.clone(),
+        account: bank.account.clone(),
+        holder: bank.holder.clone(),
+    }
+}
+
+/// What a footer calls the two kinds of business.
+const ENTERPRISE: &str = "Doanh nghiệp";
+const HOUSEHOLD: &str = "Hộ kinh doanh";
+
+/// What a business says of itself where its owner has said nothing: sentences from the facts.
+pub(crate) fn about(business: &BusinessContent) -> String {
+    let (name, address) = (&business.trade_name, &business.address);
     let place = match &address.ward {
         Some(ward) => format!("{ward}, {}", address.province),
         None => address.province.clone(),
     };
-    let subject = subject.to_lowercase();
+    let (industry, has_phone) = (business.industry.as_deref(), business.phone.is_some());
+    if business.site.language == Language::En {
+        let subject = if business.legal.subject == HOUSEHOLD {
+            "a household business"
+        } else {
+            "a company"
+        };
+        let work = industry
+            .map(|industry| format!(" ({industry})"))
+            .unwrap_or_default();
+        let way = if has_phone { "call us, " } else { "" };
+        return format!(
+            "{name} is {subject} in {place}{work}.\n\nTo ask a question or to place an order, please {way}write to us \
+             by e-mail or visit us at {}. We look forward to serving you.",
+            address.line
+        );
+    }
+    let subject = business.legal.subject.to_lowercase();
     let work = industry
         .map(|industry| format!(", chuyên về {industry}"))
         .unwrap_or_default();
@@ -157,13 +230,13 @@ fn about(
         "gửi thư điện tử"
     };
     format!(
-        "{} là {subject} tại {place}{work}.\n\nQuý khách cần tư vấn hoặc đặt hàng, xin vui lòng {way} hoặc ghé thăm \
+        "{name} là {subject} tại {place}{work}.\n\nQuý khách cần tư vấn hoặc đặt hàng, xin vui lòng {way} hoặc ghé thăm \
          chúng tôi tại {}. Rất hân hạnh được phục vụ quý khách.",
-        business.trade_name, address.line
+        address.line
     )
 }
 
-fn network_link(network: Network, url: &str) -> Link {
+pub(crate) fn network_link(network: Network, url: &str) -> Link {
     let (word, label) = match network {
         Network::Zalo => ("zalo", "Zalo"),
         Network::Facebook => ("facebook", "Facebook"),
@@ -236,7 +309,7 @@ struct Section {
     organisation: &'static str,
 }
 
-fn section(resume: &Value, section: &Section) -> Vec<Experience> {
+fn section(resume: &Value, section: &Section, language: Language) -> Vec<Experience> {
     let entry = |item: &Value| {
         let organisation = text(item, section.organisation);
         let titles: Vec<_> = section
@@ -246,7 +319,10 @@ fn section(resume: &Value, section: &Section) -> Vec<Experience> {
             .collect();
         let title = Some(titles.join(", ")).filter(|title| !title.is_empty());
         let title = title.or_else(|| organisation.clone())?;
-        let score = text(item, "score").map(|score| format!("Kết quả: {score}"));
+        let score = text(item, "score").map(|score| match language {
+            Language::Vi => format!("Kết quả: {score}"),
+            Language::En => format!("Result: {score}"),
+        });
         Some(Experience {
             organisation: organisation.filter(|organisation| *organisation != title),
             title,
@@ -259,6 +335,7 @@ fn section(resume: &Value, section: &Section) -> Vec<Experience> {
                 .or_else(|| text(item, "description"))
                 .or(score),
             highlights: [texts(item, "highlights"), texts(item, "courses")].concat(),
+            picture: None,
         })
     };
     entries(resume, section.name).filter_map(entry).collect()
@@ -275,123 +352,162 @@ fn skills(resume: &Value, section: &str, name: &str, level: &str) -> Vec<Skill> 
     entries(resume, section).filter_map(skill).collect()
 }
 
-fn cv_content(person: &Person, site: SiteIdentity) -> CvContent {
-    let nothing = Value::Null;
-    let resume = person.resume.as_ref().unwrap_or(&nothing);
-    let basics = resume.get("basics").unwrap_or(&nothing);
-    let school = person.school.as_ref().map(|school| school.name.clone());
-    let headline = text(basics, "label").unwrap_or_else(|| match (&person.study_field, &school) {
-        (Some(field), _) => format!("Theo học ngành {field}"),
-        (None, Some(school)) => format!("Người học tại {school}"),
-        (None, None) => "Trang cá nhân".to_owned(),
-    });
-    let summary = text(basics, "summary").unwrap_or_else(|| {
-        let studies = match (&person.study_field, &school) {
-            (Some(field), Some(school)) => format!(", đang học ngành {field} tại {school}"),
-            (Some(field), None) => format!(", đang theo học ngành {field}"),
-            (None, Some(school)) => format!(", đang học tại {school}"),
-            (None, None) => String::new(),
+/// What a CV is made from.
+pub(crate) struct Cv<'a> {
+    pub(crate) full_name: &'a str,
+    pub(crate) school: Option<&'a str>,
+    pub(crate) study_field: Option<&'a str>,
+    /// JSON Resume. Telephone number, address and e-mail in it are never shown.
+    pub(crate) resume: Option<&'a Value>,
+}
+
+impl Cv<'_> {
+    /// What the person does or studies, where the résumé does not tell.
+    fn headline(&self, language: Language) -> String {
+        match (language, self.study_field, self.school) {
+            (Language::Vi, Some(field), _) => format!("Theo học ngành {field}"),
+            (Language::Vi, None, Some(school)) => format!("Người học tại {school}"),
+            (Language::Vi, None, None) => "Trang cá nhân".to_owned(),
+            (Language::En, Some(field), _) => format!("Student of {field}"),
+            (Language::En, None, Some(school)) => format!("Student at {school}"),
+            (Language::En, None, None) => "Personal page".to_owned(),
+        }
+    }
+
+    /// A greeting from the facts, where the résumé has none.
+    fn summary(&self, language: Language) -> String {
+        let name = self.full_name;
+        let studies = match (language, self.study_field, self.school) {
+            (Language::Vi, Some(field), Some(school)) => {
+                format!(", đang học ngành {field} tại {school}")
+            }
+            (Language::Vi, Some(field), None) => format!(", đang theo học ngành {field}"),
+            (Language::Vi, None, Some(school)) => format!(", đang học tại {school}"),
+            (Language::En, Some(field), Some(school)) => {
+                format!(" and I study {field} at {school}")
+            }
+            (Language::En, Some(field), None) => format!(" and I study {field}"),
+            (Language::En, None, Some(school)) => format!(" and I study at {school}"),
+            (_, None, None) => String::new(),
         };
-        format!(
-            "Xin chào, mình là {}{studies}. Đây là trang cá nhân của mình, nơi mình ghi lại việc học, những điều đang làm \
-             và cách liên hệ. Rất vui được làm quen với bạn qua thư điện tử.",
-            person.full_name
-        )
-    });
-    let read = |name, titles, organisation| {
-        section(
-            resume,
-            &Section {
+        match language {
+            Language::Vi => format!(
+                "Xin chào, mình là {name}{studies}. Đây là trang cá nhân của mình, nơi mình ghi lại việc học, những điều đang làm \
+                 và cách liên hệ. Rất vui được làm quen với bạn qua thư điện tử."
+            ),
+            Language::En => format!(
+                "Hello, I am {name}{studies}. This is my own page, where I keep what I learn, what I work on and how to reach \
+                 me. I would be glad to hear from you by e-mail."
+            ),
+        }
+    }
+
+    /// The page, without posts and pages.
+    pub(crate) fn content(&self, site: SiteIdentity) -> CvContent {
+        let nothing = Value::Null;
+        let language = site.language;
+        let resume = self.resume.unwrap_or(&nothing);
+        let basics = resume.get("basics").unwrap_or(&nothing);
+        let read = |name, titles, organisation| {
+            let of = Section {
                 name,
                 titles,
                 organisation,
-            },
-        )
-    };
-    let mut education = read("education", &["studyType", "area"], "institution");
-    if education.is_empty() {
-        education.extend(school.clone().map(|school| Experience {
-            title: person.study_field.clone().unwrap_or_else(|| school.clone()),
-            organisation: person.study_field.as_ref().map(|_| school.clone()),
-            ..Experience::default()
-        }));
-    }
-    let profile = |item: &Value| {
-        let url = web(item, "url")?;
-        let network = text(item, "network")?;
-        Some(Link {
-            label: network.clone(),
-            network: network.to_lowercase(),
-            url,
-        })
-    };
-    let own_site = web(basics, "url").map(|url| Link {
-        network: "website".to_owned(),
-        label: "Website".to_owned(),
-        url,
-    });
-    let profiles = entries(basics, "profiles").filter_map(profile);
-    CvContent {
-        site,
-        full_name: person.full_name.clone(),
-        headline,
-        summary,
-        portrait: None,
-        school,
-        study_field: person.study_field.clone(),
-        location: basics
-            .get("location")
-            .and_then(|location| text(location, "region").or_else(|| text(location, "city"))),
-        links: own_site.into_iter().chain(profiles).collect(),
-        work: read("work", &["position"], "name"),
-        volunteer: read("volunteer", &["position"], "organization"),
-        projects: read("projects", &["name"], "entity"),
-        education,
-        awards: read("awards", &["title"], "awarder"),
-        certificates: read("certificates", &["name"], "issuer"),
-        publications: read("publications", &["name"], "publisher"),
-        skills: skills(resume, "skills", "name", "level"),
-        languages: skills(resume, "languages", "language", "fluency"),
-        interests: skills(resume, "interests", "name", "level"),
-        references: entries(resume, "references")
-            .filter_map(|item| {
-                Some(Reference {
-                    name: text(item, "name")?,
-                    text: text(item, "reference")?,
-                })
+            };
+            section(resume, &of, language)
+        };
+        let mut education = read("education", &["studyType", "area"], "institution");
+        if education.is_empty() {
+            education.extend(self.school.map(|school| Experience {
+                title: self.study_field.unwrap_or(school).to_owned(),
+                organisation: self.study_field.map(|_| school.to_owned()),
+                ..Experience::default()
+            }));
+        }
+        let profile = |item: &Value| {
+            let url = web(item, "url")?;
+            let network = text(item, "network")?;
+            Some(Link {
+                label: network.clone(),
+                network: network.to_lowercase(),
+                url,
             })
-            .collect(),
-        posts: posts(person),
-        pages: Vec::new(),
+        };
+        let own_site = web(basics, "url").map(|url| Link {
+            network: "website".to_owned(),
+            label: "Website".to_owned(),
+            url,
+        });
+        let profiles = entries(basics, "profiles").filter_map(profile);
+        CvContent {
+            site,
+            full_name: self.full_name.to_owned(),
+            headline: text(basics, "label").unwrap_or_else(|| self.headline(language)),
+            summary: text(basics, "summary").unwrap_or_else(|| self.summary(language)),
+            portrait: None,
+            school: self.school.map(str::to_owned),
+            study_field: self.study_field.map(str::to_owned),
+            location: basics
+                .get("location")
+                .and_then(|location| text(location, "region").or_else(|| text(location, "city"))),
+            links: own_site.into_iter().chain(profiles).collect(),
+            work: read("work", &["position"], "name"),
+            volunteer: read("volunteer", &["position"], "organization"),
+            projects: read("projects", &["name"], "entity"),
+            education,
+            awards: read("awards", &["title"], "awarder"),
+            certificates: read("certificates", &["name"], "issuer"),
+            publications: read("publications", &["name"], "publisher"),
+            skills: skills(resume, "skills", "name", "level"),
+            languages: skills(resume, "languages", "language", "fluency"),
+            interests: skills(resume, "interests", "name", "level"),
+            references: entries(resume, "references")
+                .filter_map(|item| {
+                    Some(Reference {
+                        name: text(item, "name")?,
+                        text: text(item, "reference")?,
+                    })
+                })
+                .collect(),
+            posts: Vec::new(),
+            pages: Vec::new(),
+        }
     }
 }
 
 /// Posts, the newest first, each with a slug of its own.
 fn posts(person: &Person) -> Vec<Post> {
-    let mut posts: Vec<Post> = Vec::new();
-    for post in &person.posts {
-        let base = slug(&post.title);
-        let taken = |slug: &str| posts.iter().any(|post| post.slug == slug);
-        let numbered = (2..).map(|number| format!("{base}-{number}"));
-        let slug = std::iter::once(base.clone())
-            .chain(numbered)
-            .find(|slug| !taken(slug))
-            .unwrap_or_default();
-        posts.push(Post {
-            slug,
+    let mut taken = BTreeSet::new();
+    let mut posts: Vec<Post> = person
+        .posts
+        .iter()
+        .map(|post| Post {
+            slug: free_slug(&post.title, "bai-viet", &mut taken),
             title: post.title.clone(),
             date: post.date.to_string(),
             body: post.body.clone(),
             tags: Vec::new(),
             cover: None,
-        });
-    }
+        })
+        .collect();
     posts.sort_by(|left, right| right.date.cmp(&left.date));
     posts
 }
 
+/// A slug made from a title, numbered where it is taken; `otherwise` where no letter is left. It is taken from then on.
+pub(crate) fn free_slug(title: &str, otherwise: &str, taken: &mut BTreeSet<String>) -> String {
+    let base = slug(title).unwrap_or_else(|| otherwise.to_owned());
+    let numbered = (2..).map(|number| format!("{base}-{number}"));
+    let slug = std::iter::once(base.clone())
+        .chain(numbered)
+        .find(|slug| !taken.contains(slug))
+        .unwrap_or_default();
+    taken.insert(slug.clone());
+    slug
+}
+
 /// Lower-case ASCII for a path: `Nhật ký số 1` becomes `nhat-ky-so-1`.
-fn slug(title: &str) -> String {
+fn slug(title: &str) -> Option<String> {
     let plain = names::without_marks(title).to_lowercase();
     let words: Vec<String> = plain
         .split(|character: char| !character.is_ascii_alphanumeric())
@@ -399,11 +515,10 @@ fn slug(title: &str) -> String {
         .map(str::to_owned)
         .collect();
     let mut slug = words.join("-");
-    slug.truncate(80);
+    slug.truncate(SLUG_OF_TITLE_BYTES_MAX);
     let slug = slug.trim_end_matches('-');
-    if slug.is_empty() {
-        "bai-viet".to_owned()
-    } else {
-        slug.to_owned()
-    }
+    (!slug.is_empty()).then(|| slug.to_owned())
 }
+
+/// Bound of a slug made from a title; a number may follow.
+const SLUG_OF_TITLE_BYTES_MAX: usize = 80;

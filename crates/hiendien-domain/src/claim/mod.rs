@@ -3,13 +3,12 @@
 //! [`parse`] is the only way in. It lists every fault at once; what it returns is normalised and
 //! keeps nothing that must not be kept: a citizen number that was sent along is checked and dropped.
 
-mod check;
-mod content;
-mod identifiers;
+pub(crate) mod check;
+pub(crate) mod content;
+pub(crate) mod identifiers;
 mod names;
 mod policy;
 mod provinces;
-mod reader;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +22,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::content::SiteContent;
+use crate::document::Facts;
 use crate::fault::Fault;
 use crate::lifecycle::Programme;
 use crate::name::{DomainName, LocalPart, MailAddress};
@@ -92,7 +92,7 @@ pub struct Claim {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[a-z0-9-]{1,64}$"))]
     plan: Option<String>,
-    /// A directory under the site templates; by default `business` or `cv-blog`.
+    /// A directory under the site templates; by default one that fits what the owner does.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[a-z0-9-]{1,64}$"))]
     template: Option<String>,
@@ -255,13 +255,13 @@ pub enum Channel {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Consent {
-    purpose: Purpose,
-    given: bool,
+    pub(crate) purpose: Purpose,
+    pub(crate) given: bool,
     /// RFC 3339 with offset.
     #[schemars(with = "String", extend("format" = "date-time"))]
-    at: Timestamp,
+    pub(crate) at: Timestamp,
     #[schemars(length(min = 1, max = 64))]
-    text_version: String,
+    pub(crate) text_version: String,
 }
 
 /// What a consent is for. All but `provision` count as not given unless they are.
@@ -333,6 +333,58 @@ pub struct Industry {
     text: Option<String>,
 }
 
+impl Industry {
+    /// The template for a trade, by the division of its code (Decision 27/2018/QĐ-TTg) or else its words.
+    fn template(&self) -> &'static str {
+        const BY_WORDS: [(&str, &[&str]); 3] = [
+            (
+                "homestay",
+                &["homestay", "nhà nghỉ", "khách sạn", "lưu trú", "nhà trọ"],
+            ),
+            (
+                "food-drink",
+                &[
+                    "quán ăn",
+                    "nhà hàng",
+                    "ăn uống",
+                    "cà phê",
+                    "phở",
+                    "bún",
+                    "cơm",
+                    "trà sữa",
+                    "giải khát",
+                    "bánh mì",
+                ],
+            ),
+            (
+                "services",
+                &[
+                    "dịch vụ",
+                    "tư vấn",
+                    "sửa chữa",
+                    "thiết kế",
+                    "xây dựng",
+                    "vận tải",
+                ],
+            ),
+        ];
+        let division = self.code.as_deref().and_then(|code| code.get(..2));
+        if let Some(division) = division.and_then(|digits| digits.parse::<u8>().ok()) {
+            return match division {
+                55 => "homestay",
+                56 => "food-drink",
+                // Building, repair of vehicles, transport, and services from information to the home.
+                41..=43 | 45 | 49..=53 | 58..=96 => "services",
+                _ => "storefront",
+            };
+        }
+        let text = self.text.as_deref().unwrap_or_default().to_lowercase();
+        let fits = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        let found = BY_WORDS.into_iter().find(|(_, words)| fits(words));
+        found.map_or("storefront", |(template, _)| template)
+    }
+}
+
 /// What a shop says of itself; everything in it is optional.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -360,12 +412,12 @@ pub struct Profile {
 pub struct Hours {
     /// ISO weekdays, 1 is Monday.
     #[schemars(length(min = 1, max = 7), inner(range(min = 1, max = 7)))]
-    days: Vec<u8>,
+    pub(crate) days: Vec<u8>,
     /// `HH:MM`.
     #[schemars(regex(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
-    opens: String,
+    pub(crate) opens: String,
     #[schemars(regex(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
-    closes: String,
+    pub(crate) closes: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -408,9 +460,9 @@ pub enum Network {
 #[serde(deny_unknown_fields)]
 pub struct Geo {
     #[schemars(range(min = -90.0, max = 90.0))]
-    lat: f64,
+    pub(crate) lat: f64,
     #[schemars(range(min = -180.0, max = 180.0))]
-    lon: f64,
+    pub(crate) lon: f64,
 }
 
 /// An account for transfers. Needs the consent `publish_qr`.
@@ -419,11 +471,11 @@ pub struct Geo {
 pub struct Bank {
     /// Six digits (Napas).
     #[schemars(regex(pattern = r"^[0-9]{6}$"))]
-    bin: String,
+    pub(crate) bin: String,
     #[schemars(regex(pattern = r"^[0-9A-Za-z]{1,19}$"))]
-    account: String,
+    pub(crate) account: String,
     #[schemars(length(min = 2, max = 100))]
-    holder: String,
+    pub(crate) holder: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -505,11 +557,16 @@ impl Claim {
         &self.contact.email
     }
 
+    /// The template that was asked for, or one that fits what the owner does.
     pub fn template(&self) -> &str {
-        self.template.as_deref().unwrap_or(match self.programme {
-            Programme::Biz => "business",
-            Programme::Id => "cv-blog",
-        })
+        let fitting = || match &self.business {
+            Some(business) => business
+                .industry
+                .as_ref()
+                .map_or("storefront", Industry::template),
+            None => "cv",
+        };
+        self.template.as_deref().unwrap_or_else(fitting)
     }
 
     /// How the owner is addressed in letters.
@@ -594,7 +651,12 @@ impl Claim {
 
     /// Fills a site from the claim alone. Deterministic.
     pub fn content(&self, platform: &Platform) -> SiteContent {
-        content::of(self, platform)
+        self.facts(platform).into_content()
+    }
+
+    /// What a document of the owner's is laid over, and what it may show of it.
+    pub fn facts(&self, platform: &Platform) -> Facts {
+        content::facts(self, platform)
     }
 }
 

@@ -3,9 +3,9 @@
 use unicode_normalization::UnicodeNormalization;
 
 use super::policy::{self, Reserved};
-use super::reader::Findings;
 use crate::lifecycle::Programme;
 use crate::name::DomainName;
+use crate::reader::Findings;
 
 /// Lower-case Vietnamese letters beyond a-z, NFC.
 const VIETNAMESE: &str = "àáảãạăằắẳẵặâầấẩẫậèéẻẽẹêềếểễệìíỉĩịòóỏõọôồốổỗộơờớởỡợùúủũụưừứửữựỳýỷỹỵđ";

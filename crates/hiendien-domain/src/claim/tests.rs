@@ -3,15 +3,16 @@ use std::fmt::Write;
 use jiff::civil::{Date, date};
 use serde_json::{Value, json};
 
+use super::check::KIND;
 use super::identifiers::{
     CitizenId, TaxIdFault, check_tax_id, phone, phone_display, public_number,
 };
 use super::names::{ascii_name, granted, host, without_marks};
 use super::policy::{AgeReading, Policy, age, policies, policy};
-use super::reader::{FAULTS_MAX, Findings};
 use super::{Checked, Province, ProvinceScheme, parse, provinces};
 use crate::fault::{Fault, Faults};
 use crate::lifecycle::Programme;
+use crate::reader::{FAULTS_MAX, Findings};
 
 const SHOP: &str = include_str!("../../../../tests/claims/good/pho-shop.json");
 const ENTERPRISE: &str = include_str!("../../../../tests/claims/good/enterprise.json");
@@ -171,7 +172,7 @@ fn vietnamese_names_go_to_a_labels() {
 }
 
 fn findings(name: &str, programme: Option<Programme>) -> Findings {
-    let mut findings = Findings::default();
+    let mut findings = Findings::of(&KIND);
     granted(name, programme, "/domain", &mut findings);
     findings
 }

@@ -6,6 +6,7 @@
 mod certificates;
 mod mailboxes;
 mod messages;
+mod pictures;
 mod probes;
 mod serving;
 mod sites;
@@ -18,9 +19,13 @@ use std::time::Duration;
 pub use certificates::{Certificate, CertificateOrder, CertificateVault, Certificates};
 pub use mailboxes::{MailDomain, MailService, Mailboxes, PasswordLink, PasswordLinks};
 pub use messages::{Letter, Messages};
-pub use probes::{MailProof, Probes, SiteProof, ZoneProof};
+pub use pictures::{Made, PictureFiles, PictureMaker};
+pub use probes::{FileProof, MailProof, Probes, SiteProof, ZoneProof};
 pub use serving::{HostRole, Serving, ServingSite, SiteService};
-pub use sites::{BuildJob, SiteBuilder, SiteStore};
+pub use sites::{
+    Blob, BuildJob, Damage, DamageFault, KeepRules, Keeping, Origin, Revision, RevisionFile,
+    RevisionPart, RevisionShelf, SiteBuilder, SiteStore, Tidied,
+};
 pub use zones::{Delegation, Delegations, ServedZone, ZoneSource, Zones};
 
 /// How a port failed: a code to branch on, an action to read, and the cause behind it.

@@ -2,6 +2,7 @@ use async_trait::async_trait;
 use hiendien_domain::ids::PresenceId;
 use hiendien_domain::name::{DomainName, MailAddress};
 use hiendien_domain::records::Rrset;
+use hiendien_domain::site::BlobHash;
 use serde::{Deserialize, Serialize};
 
 use super::{PortError, SiteService};
@@ -23,6 +24,14 @@ pub struct SiteProof {
     pub revision: String,
     /// `h2` or `http/1.1`.
     pub protocol: String,
+}
+
+/// A file of a site as an outsider has to get it, uncompressed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileProof {
+    /// As in a file tree, such as `gioi-thieu/index.html`.
+    pub path: String,
+    pub sha256: BlobHash,
 }
 
 /// What the mail servers said.
@@ -50,6 +59,9 @@ pub trait Probes: Send + Sync {
     /// `https://apex/` and `https://www.apex/` answer with a certificate that verifies, 200 with
     /// the revision, and a redirect; `http://apex/` redirects to HTTPS.
     async fn site(&self, apex: &DomainName, revision: &str) -> Result<SiteProof, PortError>;
+
+    /// `https://apex/` answers each of these paths with 200 and exactly the octets of this hash.
+    async fn site_files(&self, apex: &DomainName, files: &[FileProof]) -> Result<(), PortError>;
 
     /// A message from outside reaches the mailbox and is read over IMAP; one goes out through
     /// submission, and its DKIM signature verifies against the zone.

@@ -6,6 +6,7 @@ pub mod publish;
 pub mod purge;
 pub mod release;
 pub mod repair;
+pub mod rollback;
 pub mod service;
 pub(crate) mod shared;
 pub mod transfer;
@@ -19,6 +20,7 @@ pub fn steps(verb: Verb) -> &'static [StepSpec] {
     match verb {
         Verb::Provision => provision::STEPS,
         Verb::Publish => publish::STEPS,
+        Verb::Rollback => rollback::STEPS,
         Verb::Suspend | Verb::Resume | Verb::Expire => service::STEPS,
         Verb::Renew => service::RENEW,
         Verb::Transfer => transfer::STEPS,

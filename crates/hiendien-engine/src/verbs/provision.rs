@@ -16,8 +16,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ports::{BuildJob, Certificate, Delegation, MailProof, PortError, SiteProof, ZoneProof};
+use crate::request::Request;
 use crate::step::{Run, Step, StepSpec, WelcomeFacts};
-use crate::verbs::shared::{make_links, prove_absence, put_mail};
+use crate::verbs::publish::AdmitContent;
+use crate::verbs::shared::{
+    build_site, make_links, mend_site, prove_absence, put_mail, serve_as_before,
+};
 
 /// The steps of the verb.
 pub const STEPS: &[StepSpec] = &[
@@ -69,7 +73,8 @@ pub struct BuildSite;
 #[async_trait]
 impl Step for BuildSite {
     const NAME: &'static str = "build-site";
-    const NEEDS: &'static [&'static str] = &[];
+    // Content that is refused becomes no revision, so that nobody can roll back to it.
+    const NEEDS: &'static [&'static str] = &[AdmitContent::NAME];
     const PLANE: Plane = Plane::Site;
     const DEPENDENCY: Dependency = Dependency::Builder;
     const TIMEOUT: Duration = Duration::from_mins(1);
@@ -81,14 +86,20 @@ impl Step for BuildSite {
             template: plan.template.clone(),
             content: plan.content.clone(),
         };
-        let tree = run.ports.builder.build(&job).await?;
-        run.ports.sites.put_revision(run.presence.id, &tree).await
+        match run.input::<Request>() {
+            Ok(Request::Repair) => mend_site(run, job).await,
+            _ => build_site(run, &job).await,
+        }
     }
 
     /// Of a presence that was there before, the revision stays: it can be published again.
     async fn undo(run: &Run) -> Result<(), PortError> {
         match run.before {
-            None => run.ports.sites.remove_revisions(run.presence.id).await,
+            None => {
+                let ports = &run.ports;
+                ports.sites.remove_revisions(run.presence.id).await?;
+                ports.picture_files.remove_images(run.presence.id).await
+            }
             Some(_) => Ok(()),
         }
     }
@@ -246,7 +257,7 @@ pub struct PublishSite;
 #[async_trait]
 impl Step for PublishSite {
     const NAME: &'static str = "publish-site";
-    const NEEDS: &'static [&'static str] = &[BuildSite::NAME];
+    const NEEDS: &'static [&'static str] = &[AdmitContent::NAME, BuildSite::NAME];
     const PLANE: Plane = Plane::Site;
     const DEPENDENCY: Dependency = Dependency::Store;
     const TIMEOUT: Duration = Duration::from_secs(30);
@@ -262,20 +273,7 @@ impl Step for PublishSite {
     }
 
     async fn undo(run: &Run) -> Result<(), PortError> {
-        let (publications, presence) = (&run.ports.publications, &run.presence);
-        match run
-            .before
-            .as_deref()
-            .and_then(|before| before.revision.as_ref())
-        {
-            Some(revision) => {
-                let now = run.ports.clock.now();
-                publications
-                    .publish(presence.id, &presence.plan.name, revision, now)
-                    .await
-            }
-            None => publications.withdraw(presence.id).await,
-        }
+        serve_as_before(run).await
     }
 }
 

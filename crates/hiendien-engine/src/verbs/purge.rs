@@ -15,7 +15,7 @@ pub const STEPS: &[StepSpec] = &[
     StepSpec::of::<ErasePersonalData>(),
 ];
 
-/// Erases all revisions, and sees that none is left.
+/// Erases all revisions and images, and sees that no revision is left.
 #[derive(Debug)]
 pub struct EraseSite;
 
@@ -30,6 +30,7 @@ impl Step for EraseSite {
 
     async fn apply(run: &Run) -> Result<(), PortError> {
         let (sites, presence) = (&run.ports.sites, run.presence.id);
+        run.ports.picture_files.remove_images(presence).await?;
         sites.remove_revisions(presence).await?;
         match sites.revisions(presence).await?.len() {
             0 => Ok(()),

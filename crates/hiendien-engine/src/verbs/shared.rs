@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use hiendien_domain::content::SiteContent;
 use hiendien_domain::lifecycle::Standing;
 use hiendien_domain::name::{LocalPart, MailAddress};
+use hiendien_domain::picture::SITE_PICTURES_BYTES_MAX;
 use hiendien_domain::records::DkimRecord;
+use hiendien_domain::site::{FileTree, RevisionHash};
 use jiff::Timestamp;
 
-use crate::ports::{MailDomain, MailService, PasswordLink, PortError, SiteService};
+use crate::ports::{
+    BuildJob, MailDomain, MailService, Origin, PasswordLink, PortError, SiteService,
+};
 use crate::presence::PresencePlan;
 use crate::step::{Notice, Run};
 
@@ -21,6 +26,86 @@ pub(crate) fn site_service(standing: Standing) -> SiteService {
         | Standing::Released
         | Standing::Abandoned
         | Standing::Purged => SiteService::Serving,
+    }
+}
+
+/// Builds a site and keeps it as a revision.
+pub(crate) async fn build_site(run: &Run, job: &BuildJob) -> Result<RevisionHash, PortError> {
+    let content = serde_json::to_vec(&job.content)
+        .map_err(|error| PortError::misconfigured("writing the content down", error))?;
+    let mut tree = run.ports.builder.build(job).await?;
+    add_pictures(run, &job.content, &mut tree).await?;
+    let origin = Origin {
+        built_at: run.ports.clock.now(),
+        template: job.template.clone(),
+        operation: run.operation,
+        content,
+    };
+    let sites = &run.ports.sites;
+    sites.put_revision(run.presence.id, &tree, &origin).await
+}
+
+/// Puts the files of the content's pictures into the rendered site, so that the revision is whole.
+async fn add_pictures(
+    run: &Run,
+    content: &SiteContent,
+    tree: &mut FileTree,
+) -> Result<(), PortError> {
+    let action = "adding the pictures to the site";
+    let mut bytes = 0;
+    for picture in &content.site().pictures {
+        let id = &picture.id;
+        let kept = run.ports.picture_files.files(run.presence.id, picture);
+        let files = kept
+            .await?
+            .ok_or_else(|| PortError::rejected(action, format!("image `{id}` is gone")))?;
+        bytes += files.identity_bytes();
+        if bytes > SITE_PICTURES_BYTES_MAX {
+            let fault = format!("they have more than {SITE_PICTURES_BYTES_MAX} bytes in all");
+            return Err(PortError::rejected(action, fault));
+        }
+        for (path, file) in files {
+            tree.insert(&path, file)
+                .map_err(|error| PortError::rejected(action, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// The revision that is served, whole again: where it is damaged it is built anew from what it was
+/// built from. `meant` is built where nothing can be known of the served one. A site that was rolled
+/// back stays so.
+pub(crate) async fn mend_site(run: &Run, meant: BuildJob) -> Result<RevisionHash, PortError> {
+    let (shelf, presence) = (&run.ports.shelf, run.presence.id);
+    let Some(served) = &run.presence.revision else {
+        return build_site(run, &meant).await;
+    };
+    if shelf.damage(presence, served).await?.is_empty() {
+        return Ok(served.clone());
+    }
+    // A manifest that cannot be read says nothing, as one that is missing.
+    let was = shelf.revision(presence, served).await.ok().flatten();
+    let content = shelf.content(presence, served).await.ok().flatten();
+    let content = content.and_then(|json| serde_json::from_slice(&json).ok());
+    let job = match (was.and_then(|was| was.template), content) {
+        (Some(template), Some(content)) => BuildJob { template, content },
+        _ => meant,
+    };
+    build_site(run, &job).await
+}
+
+/// Has the edge serve what it served before the operation.
+pub(crate) async fn serve_as_before(run: &Run) -> Result<(), PortError> {
+    let (publications, presence) = (&run.ports.publications, &run.presence);
+    let before = run.before.as_deref();
+    match before.and_then(|before| before.revision.as_ref()) {
+        Some(revision) => {
+            let now = run.ports.clock.now();
+            publications
+                .publish(presence.id, &presence.plan.name, revision, now)
+                .await
+        }
+        None => publications.withdraw(presence.id).await,
     }
 }
 

@@ -52,7 +52,7 @@ fn presence() -> Presence {
             owner_name: "Nguyễn Thị Mẫu <Phở & Bún>".to_owned(),
             contact_email: "chu-quan@example.com".parse().unwrap(),
             mailboxes: vec!["lienhe".parse().unwrap()],
-            template: "business".to_owned(),
+            template: "storefront".to_owned(),
             content: serde_json::from_value(content).unwrap(),
         },
         revision: None,

@@ -719,21 +719,30 @@ impl Audit<'_> {
                 self.find(Kind::Revision, &id, "its revisions are left", shown_by);
                 continue;
             }
-            for revision in names_in(&place)? {
-                if revision.starts_with('.') {
-                    self.find(
-                        Kind::Revision,
-                        &id,
-                        format!("`{revision}` is left half-written"),
-                        shown_by.clone(),
-                    );
+            for folder in ["", "blobs", "revisions"] {
+                let folder = place.join(folder);
+                if !folder.is_dir() {
+                    continue;
+                }
+                for piece in names_in(&folder)? {
+                    if piece.starts_with(".new-") {
+                        self.find(
+                            Kind::Revision,
+                            &id,
+                            format!("`{piece}` is left half-written"),
+                            shown_by.clone(),
+                        );
+                    }
                 }
             }
         }
         for presence in self.presences.values() {
             if !presence.is_open
                 && presence.holds()
-                && !root.join(&presence.id).join(&presence.revision).is_dir()
+                && !root
+                    .join(&presence.id)
+                    .join(format!("revisions/{}.json", presence.revision))
+                    .is_file()
             {
                 self.find(
                     Kind::Lost,

@@ -6,12 +6,12 @@ use url::Url;
 
 use super::super::identifiers::{self, CitizenId, TaxIdFault};
 use super::super::policy::{self, Policy};
-use super::super::reader::{Findings, Format, Lines, Object};
 use super::super::{
     Bank, Business, Geo, Hours, Industry, Link, Network, Product, Profile, Representative,
     SubjectType,
 };
 use super::{if_digits, is_below, optional_date, spoken};
+use crate::reader::{Findings, Format, Lines, Object};
 
 const PRODUCTS_MAX: usize = 200;
 const LINKS_MAX: usize = 10;
@@ -312,7 +312,7 @@ fn profile(mut object: Object<'_>, findings: &mut Findings) -> Profile {
     }
 }
 
-fn all_hours(object: &mut Object<'_>, findings: &mut Findings) -> Vec<Hours> {
+pub(crate) fn all_hours(object: &mut Object<'_>, findings: &mut Findings) -> Vec<Hours> {
     let mut all: Vec<Hours> = Vec::new();
     for item in object.objects("hours", HOURS_MAX, findings) {
         let pointer = item.pointer.clone();
@@ -407,6 +407,19 @@ fn days(object: &mut Object<'_>, findings: &mut Findings) -> Vec<u8> {
 fn product(mut object: Object<'_>, findings: &mut Findings) -> Option<Product> {
     let name = object.text("name", 120, findings);
     let unit = object.optional_text("unit", 30, findings);
+    let price_vnd = price(&mut object, findings);
+    let tax_included = object.flag("tax_included", findings).unwrap_or(false);
+    object.finish(findings);
+    Some(Product {
+        name: name?,
+        unit,
+        price_vnd,
+        tax_included,
+    })
+}
+
+/// Whole đồng; absent is "giá liên hệ".
+pub(crate) fn price(object: &mut Object<'_>, findings: &mut Findings) -> Option<u64> {
     let price = object.optional("price_vnd");
     let price_vnd = price
         .and_then(Value::as_u64)
@@ -420,19 +433,12 @@ fn product(mut object: Object<'_>, findings: &mut Findings) -> Option<Product> {
             format!("write the price as a whole number of đồng from 0 to {billions} billion, such as `45000`, or leave it out for \"giá liên hệ\""),
         );
     }
-    let tax_included = object.flag("tax_included", findings).unwrap_or(false);
-    object.finish(findings);
-    Some(Product {
-        name: name?,
-        unit,
-        price_vnd,
-        tax_included,
-    })
+    price_vnd
 }
 
 impl Network {
     /// Hosts whose pages are a network's own.
-    fn hosts(self) -> &'static [&'static str] {
+    pub(crate) fn hosts(self) -> &'static [&'static str] {
         match self {
             Self::Zalo => &["zalo.me"],
             Self::Facebook => &["facebook.com", "fb.com"],
@@ -481,7 +487,7 @@ fn link(mut object: Object<'_>, findings: &mut Findings) -> Option<Link> {
 
 /// A link without markup, credentials and port, at the network's hosts or below, or anywhere where
 /// the network is not known.
-fn plain_link(text: &str, network: Option<Network>) -> Option<Url> {
+pub(crate) fn plain_link(text: &str, network: Option<Network>) -> Option<Url> {
     let is_markup = |character: char| {
         character.is_whitespace() || matches!(character, '<' | '>' | '"' | '\'' | '\\' | '`')
     };
@@ -502,7 +508,7 @@ fn plain_link(text: &str, network: Option<Network>) -> Option<Url> {
     is_plain.then_some(url)
 }
 
-fn geo(mut object: Object<'_>, findings: &mut Findings) -> Option<Geo> {
+pub(crate) fn geo(mut object: Object<'_>, findings: &mut Findings) -> Option<Geo> {
     let mut degrees = |name: &'static str, bound: f64, findings: &mut Findings| {
         let degrees = object
             .required(name, findings)?
@@ -547,7 +553,7 @@ fn account(text: &str) -> Option<String> {
     is_account.then(|| text.to_owned())
 }
 
-fn bank(mut object: Object<'_>, findings: &mut Findings) -> Option<Bank> {
+pub(crate) fn bank(mut object: Object<'_>, findings: &mut Findings) -> Option<Bank> {
     let bin = object.formatted("bin", &BIN, |text| if_digits(text, 6..=6), findings);
     let account = object.formatted("account", &ACCOUNT, account, findings);
     let holder = object.name("holder", 100, findings);

@@ -3,13 +3,13 @@
 
 use serde_json::Value;
 
-use super::super::reader::{Findings, Format, Object};
 use super::super::{
     Channel, Consent, Contact, Delegation, Dossier, DossierState, Evidence, Locale, Origin,
     PostalAddress, Province, ProvinceScheme, Purpose, identifiers, names, policy, provinces,
 };
 use super::{if_digits, moment, optional_date};
 use crate::name::{DomainName, LocalPart, MailAddress};
+use crate::reader::{Findings, Format, Object};
 
 const MAILBOXES_MAX: usize = 5;
 const CONSENTS_MAX: usize = 20;

@@ -1,9 +1,8 @@
 //! From bytes to a claim: the document, then its shape and rules together, every fault at once.
 
-mod business;
-mod document;
-mod envelope;
-mod person;
+pub(crate) mod business;
+pub(crate) mod envelope;
+pub(crate) mod person;
 pub(crate) mod sweep;
 
 use std::ops::RangeInclusive;
@@ -14,16 +13,31 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::policy::{self, Policy};
-use super::reader::{Findings, Format, Object};
-use super::{Checked, Claim, Purpose, identifiers, names};
+use super::{CLAIM_BYTES_MAX, Checked, Claim, Purpose, identifiers, names};
 use crate::fault::Faults;
 use crate::lifecycle::Programme;
+use crate::reader::{Findings, Format, Kind, Object, Stray, json};
+
+pub(crate) const KIND: Kind = Kind {
+    version: "claim/v1",
+    vi: "Hồ sơ",
+    en: "the claim",
+    stray: |name| {
+        if sweep::names_an_image(name) {
+            // By the sweep.
+            Stray::ToldElsewhere
+        } else {
+            Stray::Unknown
+        }
+    },
+};
 
 /// Checks a claim. All faults come back at once; a claim that is too large, has too many values, is
 /// not UTF-8 or is not JSON gives that one fault.
 pub fn parse(bytes: &[u8]) -> Result<Checked, Faults> {
-    let mut findings = Findings::default();
-    let document = document::read(bytes, &mut findings).map_err(|fault| Faults(vec![fault]))?;
+    let mut findings = Findings::of(&KIND);
+    let document =
+        json::read(bytes, CLAIM_BYTES_MAX, &mut findings).map_err(|fault| Faults(vec![fault]))?;
     let claim =
         Object::new(&document, "", &mut findings).and_then(|object| claim(object, &mut findings));
     check_bank_consent(&document, &mut findings);
@@ -55,11 +69,15 @@ fn day(text: &str) -> Option<Date> {
     (day.to_string() == text && YEARS.contains(&day.year())).then_some(day)
 }
 
-fn date(object: &mut Object<'_>, name: &'static str, findings: &mut Findings) -> Option<Date> {
+pub(crate) fn date(
+    object: &mut Object<'_>,
+    name: &'static str,
+    findings: &mut Findings,
+) -> Option<Date> {
     object.formatted(name, &DAY, day, findings)
 }
 
-fn optional_date(
+pub(crate) fn optional_date(
     object: &mut Object<'_>,
     name: &'static str,
     findings: &mut Findings,
@@ -107,7 +125,7 @@ fn is_offset(text: &str) -> bool {
     is_signed || text.eq_ignore_ascii_case("z")
 }
 
-fn moment(
+pub(crate) fn moment(
     object: &mut Object<'_>,
     name: &'static str,
     findings: &mut Findings,
@@ -116,18 +134,18 @@ fn moment(
 }
 
 /// As people in Viet Nam write a day.
-fn spoken(date: Date) -> String {
+pub(crate) fn spoken(date: Date) -> String {
     date.strftime("%d/%m/%Y").to_string()
 }
 
 /// The text, where it is so many digits and nothing else.
-fn if_digits(text: &str, length: RangeInclusive<usize>) -> Option<String> {
+pub(crate) fn if_digits(text: &str, length: RangeInclusive<usize>) -> Option<String> {
     let is_so = length.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     is_so.then(|| text.to_owned())
 }
 
 /// Whether a text is a number of two digits below a bound.
-fn is_below(text: &str, bound: u8) -> bool {
+pub(crate) fn is_below(text: &str, bound: u8) -> bool {
     let number = if_digits(text, 2..=2).and_then(|text| text.parse::<u8>().ok());
     number.is_some_and(|number| number < bound)
 }

@@ -7,9 +7,9 @@ use unicode_normalization::char::is_combining_mark;
 
 use super::super::identifiers::{self, CitizenId};
 use super::super::policy::{self, Policy};
-use super::super::reader::{Findings, Format, Lines, Object, escape};
 use super::super::{Person, Post, School};
 use super::{date, spoken};
+use crate::reader::{Findings, Format, Lines, Object, escape};
 use crate::site::hex;
 
 const POSTS_MAX: usize = 100;
@@ -208,7 +208,7 @@ fn school(mut object: Object<'_>, findings: &mut Findings) -> Option<School> {
 }
 
 /// A résumé is kept as it is: only what could do harm is refused, and what a page cannot show is warned of.
-fn check_resume(resume: &Value, pointer: &str, findings: &mut Findings) {
+pub(crate) fn check_resume(resume: &Value, pointer: &str, findings: &mut Findings) {
     if !resume.is_object() {
         findings.wrong_type(
             pointer,

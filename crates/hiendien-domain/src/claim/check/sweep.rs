@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::identifiers::{self, CitizenId};
-use super::super::reader::{Findings, escape};
+use crate::reader::{Findings, escape};
 
 /// What lies in the owner's own résumé, which has an `image` member by its standard.
 const IN_RESUME: &str = "/person/resume/";
@@ -91,7 +91,7 @@ pub(crate) fn names_an_image(name: &str) -> bool {
 }
 
 /// Whether a text is or contains a file: a `data:` URL (RFC 2397), or base64 without one.
-fn holds_a_file(text: &str) -> bool {
+pub(crate) fn holds_a_file(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let is_data_url = lower.trim_start().starts_with("data:")
         && lower

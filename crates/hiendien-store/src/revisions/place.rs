@@ -1,0 +1,106 @@
+//! Where the pieces of revisions lie. A piece has a name within its presence: `blobs/HASH` are
+//! octets, `revisions/HASH.json` what a revision is made of, `unnamed.json` what no revision names.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use hiendien_domain::ids::PresenceId;
+use hiendien_domain::site::{FileTree, RevisionHash};
+use hiendien_engine::ports::PortError;
+use jiff::Timestamp;
+
+pub(super) const BLOBS: &str = "blobs";
+pub(super) const REVISIONS: &str = "revisions";
+pub(super) const UNNAMED: &str = "unnamed.json";
+
+/// A piece on its way in.
+#[derive(Debug, Clone)]
+pub(super) struct Piece {
+    pub(super) name: String,
+    pub(super) octets: Bytes,
+    pub(super) writing: Writing,
+}
+
+/// Whether a piece may be there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writing {
+    /// Named by its own hash: whoever was first has written the same.
+    Once,
+    Over,
+}
+
+/// A piece that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Without the folder it was asked for.
+    pub(super) name: String,
+    pub(super) bytes: u64,
+}
+
+/// A revision in the format before this one: a folder with all its files.
+#[derive(Debug)]
+pub(super) struct Former {
+    pub(super) tree: FileTree,
+    pub(super) built_at: Timestamp,
+}
+
+/// A folder, or a bucket. Every piece is there whole or not at all.
+#[async_trait]
+pub(super) trait Place: fmt::Debug + Send + Sync {
+    /// Writes the pieces, in no order. Durable when it returns.
+    async fn put(&self, presence: PresenceId, pieces: Vec<Piece>) -> Result<(), PortError>;
+
+    async fn get(&self, presence: PresenceId, name: &str) -> Result<Option<Vec<u8>>, PortError>;
+
+    /// All pieces whose names begin with `folder/`.
+    async fn list(&self, presence: PresenceId, folder: &str) -> Result<Vec<Found>, PortError>;
+
+    /// Takes pieces away; gone already is no error.
+    async fn remove(&self, presence: PresenceId, names: Vec<String>) -> Result<(), PortError>;
+
+    /// Takes all away at once: what is half gone is not found.
+    async fn erase(&self, presence: PresenceId) -> Result<(), PortError>;
+
+    /// Waits to be the only one who adds to a presence or takes from it; `None` where the wait is over
+    /// and another still is.
+    async fn hold(
+        &self,
+        presence: PresenceId,
+        wait: Wait,
+    ) -> Result<Option<Box<dyn Hold>>, PortError>;
+
+    /// Revisions in the former format.
+    async fn formers(&self, _: PresenceId) -> Result<Vec<RevisionHash>, PortError> {
+        Ok(Vec::new())
+    }
+
+    async fn former(&self, _: PresenceId, _: &RevisionHash) -> Result<Option<Former>, PortError> {
+        Ok(None)
+    }
+
+    async fn remove_former(&self, _: PresenceId, _: &RevisionHash) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    /// Clears away what a crash has left half-written; called by who holds the presence.
+    async fn clear(&self, _: PresenceId) -> Result<(), PortError> {
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    No,
+    Bounded,
+}
+
+/// The right to add to a presence and to take from it. It ends by being let go, with its process,
+/// or after a while.
+#[async_trait]
+pub(super) trait Hold: Send + Sync {
+    /// Whether it will last for one more call to the place.
+    fn lasts(&self) -> bool;
+
+    async fn let_go(self: Box<Self>);
+}

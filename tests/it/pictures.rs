@@ -1,0 +1,142 @@
+//! Uploaded images: made in the container, kept, and served with the site that shows them.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Instant;
+
+use flate2::{Compression, Crc, write::ZlibEncoder};
+use hiendien_container::ContainerBuilder;
+use hiendien_domain::content::ImageId;
+use hiendien_domain::ids::OperationId;
+use hiendien_domain::picture::{Form, PictureFault};
+use hiendien_engine::clock::Clock as _;
+use hiendien_engine::pictures::{ImageState, PictureWork, Pictures};
+use hiendien_engine::ports::{Origin, PictureFiles, SiteStore};
+use hiendien_engine::store::Intake;
+use hiendien_store::Place;
+use integration_tests::conformance::store::claim;
+use integration_tests::site::{BuildEngine, builder_settings, render_binary};
+use integration_tests::world::World;
+
+fn chunk(kind: [u8; 4], inner: &[u8]) -> Vec<u8> {
+    let mut crc = Crc::new();
+    crc.update(&kind);
+    crc.update(inner);
+    let length = u32::try_from(inner.len()).unwrap().to_be_bytes();
+    [&length[..], &kind, inner, &crc.sum().to_be_bytes()].concat()
+}
+
+/// A PNG that lies on its side and tells so, with a camera's name beside.
+fn png(width: u32, height: u32) -> Vec<u8> {
+    let mut rows = ZlibEncoder::new(Vec::new(), Compression::fast());
+    for y in 0..height {
+        let row: Vec<u8> = (0..width)
+            .flat_map(|x| [x, y, x ^ y].map(|value| u8::try_from(value % 256).unwrap()))
+            .collect();
+        rows.write_all(&[0]).unwrap();
+        rows.write_all(&row).unwrap();
+    }
+    let head = [
+        &width.to_be_bytes()[..],
+        &height.to_be_bytes(),
+        &[8, 2, 0, 0, 0],
+    ]
+    .concat();
+    let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    [
+        b"\x89PNG\r\n\x1a\n".to_vec(),
+        chunk(*b"IHDR", &head),
+        chunk(*b"eXIf", exif),
+        chunk(*b"tEXt", b"Model\0SecretCam"),
+        chunk(*b"IDAT", &rows.finish().unwrap()),
+        chunk(*b"IEND", b""),
+    ]
+    .concat()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_picture_is_made_in_a_container_of_its_own_and_joins_the_revision() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::Sqlite(folder.path().join("store.db"));
+    let world = World::at(place, folder.path()).await;
+    let owner = format!("pictures-{}", uuid::Uuid::new_v4().simple());
+    let builder = Arc::new(ContainerBuilder::start(builder_settings(
+        BuildEngine::Docker,
+        &owner,
+        render_binary(),
+    )));
+    let work = PictureWork {
+        queue: world.store.clone(),
+        files: world.picture_files.clone(),
+        maker: builder.clone(),
+        clock: Arc::new(world.clock.clone()),
+    };
+    let new = claim("nhan-hoa", "quan-anh");
+    let presence = new.presence;
+    world.store.accept(new, world.clock.now()).await.unwrap();
+    let (store, files) = (&world.store, &world.picture_files);
+    let hand_in = async |upload: Vec<u8>| {
+        let image = ImageId::of(&upload);
+        let bytes = upload.len() as u64;
+        files.put_upload(presence, &image, upload).await.unwrap();
+        store
+            .add(presence, &image, bytes, world.clock.now())
+            .await
+            .unwrap();
+        image
+    };
+
+    let image = hand_in(png(700, 400)).await;
+    let began = Instant::now();
+    assert!(work.one().await.unwrap());
+    println!("a picture took {:?}", began.elapsed());
+    let found = store.image(presence, &image).await.unwrap().unwrap();
+    let ImageState::Ready(picture) = found.state else {
+        panic!("{found:?}");
+    };
+    assert_eq!((picture.width, picture.height), (400, 700));
+    assert_eq!(picture.widths, [320, 400]);
+    let made = files.files(presence, &picture).await.unwrap().unwrap();
+    for (path, form) in picture.files() {
+        let file = made.get(&path).unwrap();
+        assert!(form.begins(&file.identity), "{path}");
+        assert_eq!(file.media_type, form.media_type());
+        let secret = b"SecretCam";
+        assert!(!file.identity.windows(9).any(|part| part == secret));
+    }
+    assert_eq!(files.upload(presence, &image).await.unwrap(), None);
+
+    // Damaged or a bomb: refused, and nothing of it is kept.
+    let mut bomb = png(16, 16);
+    bomb[16..24].copy_from_slice(&[0, 0, 0x75, 0x30, 0, 0, 0x75, 0x30]);
+    let mut crc = Crc::new();
+    crc.update(&bomb[12..29]);
+    bomb[29..33].copy_from_slice(&crc.sum().to_be_bytes());
+    let whole = png(300, 300);
+    for (upload, fault) in [
+        (bomb, PictureFault::TooLarge),
+        (whole[..whole.len() / 2].to_vec(), PictureFault::Damaged),
+    ] {
+        let image = hand_in(upload).await;
+        assert!(work.one().await.unwrap());
+        let found = store.image(presence, &image).await.unwrap().unwrap();
+        assert_eq!(found.state, ImageState::Refused(fault));
+        assert_eq!(found.kept_bytes, 0);
+        assert_eq!(files.upload(presence, &image).await.unwrap(), None);
+    }
+    assert!(!work.one().await.unwrap(), "nothing waits any more");
+
+    // Its files are in the tree that becomes a revision, and are served as what they are.
+    let origin = Origin {
+        built_at: world.clock.now(),
+        template: "storefront".to_owned(),
+        operation: OperationId::new(),
+        content: b"{}".to_vec(),
+    };
+    let revision = world.revisions.put_revision(presence, &made, &origin).await;
+    let revision = revision.unwrap();
+    let path = picture.id.path(320, Form::Avif);
+    let served = world.revisions.file(presence, &revision, &path).await;
+    assert_eq!(served.unwrap().unwrap().media_type, "image/avif");
+    builder.shutdown().await;
+}
