@@ -20,7 +20,7 @@ use crate::request::Request;
 use crate::step::{Run, Step, StepSpec, WelcomeFacts};
 use crate::verbs::publish::AdmitContent;
 use crate::verbs::shared::{
-    build_site, make_links, mend_site, prove_absence, put_mail, serve_as_before,
+    build_site, make_links, mend_site, prove_absence, put_mail, serve, serve_as_before,
 };
 
 /// The steps of the verb.
@@ -265,11 +265,7 @@ impl Step for PublishSite {
 
     async fn apply(run: &Run) -> Result<(), PortError> {
         let revision = run.output::<BuildSite>()?;
-        let name = &run.presence.plan.name;
-        run.ports
-            .publications
-            .publish(run.presence.id, name, &revision, run.ports.clock.now())
-            .await
+        serve(run, &revision).await
     }
 
     async fn undo(run: &Run) -> Result<(), PortError> {

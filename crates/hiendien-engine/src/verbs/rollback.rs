@@ -11,7 +11,7 @@ use hiendien_domain::site::RevisionHash;
 use crate::ports::{PortError, SiteProof};
 use crate::request::Request;
 use crate::step::{Run, Step, StepSpec};
-use crate::verbs::shared::serve_as_before;
+use crate::verbs::shared::{serve, serve_as_before};
 
 /// The steps of the verb.
 pub const STEPS: &[StepSpec] = &[
@@ -74,11 +74,7 @@ impl Step for ServeRevision {
 
     async fn apply(run: &Run) -> Result<(), PortError> {
         let revision = run.output::<KeepRevision>()?;
-        let name = &run.presence.plan.name;
-        run.ports
-            .publications
-            .publish(run.presence.id, name, &revision, run.ports.clock.now())
-            .await
+        serve(run, &revision).await
     }
 
     async fn undo(run: &Run) -> Result<(), PortError> {

@@ -94,18 +94,21 @@ pub(crate) async fn mend_site(run: &Run, meant: BuildJob) -> Result<RevisionHash
     build_site(run, &job).await
 }
 
+/// Makes the revision the one that is served.
+pub(crate) async fn serve(run: &Run, revision: &RevisionHash) -> Result<(), PortError> {
+    let (presence, now) = (&run.presence, run.ports.clock.now());
+    run.ports
+        .publications
+        .publish(presence.id, &presence.plan.name, revision, now)
+        .await
+}
+
 /// Has the edge serve what it served before the operation.
 pub(crate) async fn serve_as_before(run: &Run) -> Result<(), PortError> {
-    let (publications, presence) = (&run.ports.publications, &run.presence);
     let before = run.before.as_deref();
     match before.and_then(|before| before.revision.as_ref()) {
-        Some(revision) => {
-            let now = run.ports.clock.now();
-            publications
-                .publish(presence.id, &presence.plan.name, revision, now)
-                .await
-        }
-        None => publications.withdraw(presence.id).await,
+        Some(revision) => serve(run, revision).await,
+        None => run.ports.publications.withdraw(run.presence.id).await,
     }
 }
 
