@@ -9,7 +9,7 @@ use hiendien_engine::care;
 use hiendien_engine::clock::Clock;
 use hiendien_engine::ports::Zones;
 use hiendien_engine::presence::Life;
-use hiendien_engine::request::{By, Request, ask};
+use hiendien_engine::request::{By, Request, ask, ask_as_seen};
 use hiendien_engine::store::{Directory, Intake, NewClaim, OperationLog};
 use hiendien_engine::verbs;
 use hiendien_engine::worker::{WorkerSettings, work};
@@ -251,6 +251,40 @@ async fn missing_papers_stop_it_and_complete_ones_do_not() {
         living.world.presence(complete).await.state,
         PresenceState::Live
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_decided_before_a_renewal_does_not_end_the_new_term() {
+    let living = Living::embedded().await;
+    let world = &living.world;
+    let life = Life {
+        term_ends_at: Some(living.in_days(100)),
+        ..Life::default()
+    };
+    let presence = living.live("gia-han", life).await;
+    let seen = world.presence(presence).await;
+    let (store, rules) = (&*world.store, &world.ports.settings.term);
+    let (by, now) = (By::name("test"), world.clock.now());
+    let term_ends_at = Some(living.in_days(465));
+    let renew = Request::Renew { term_ends_at };
+    ask(store, store, rules, presence, &renew, by, now)
+        .await
+        .unwrap();
+    wait_for("the renewal to end", LIMIT, async || {
+        let found = world.presence(presence).await;
+        let operation = store.operation(found.operation).await.unwrap().unwrap();
+        if operation.verb == Verb::Renew && operation.state.is_final() {
+            Ok(())
+        } else {
+            Err(format!("{:?} {:?}", operation.verb, operation.state))
+        }
+    })
+    .await;
+    let expired = ask_as_seen(store, store, rules, &seen, &Request::Expire, by, now).await;
+    assert_eq!(expired.unwrap(), None);
+    let found = world.presence(presence).await;
+    assert_eq!(found.standing, Standing::Serving);
+    assert_eq!(found.life.term_ends_at, term_ends_at);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

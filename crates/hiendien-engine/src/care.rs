@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 use crate::ports::{ErrorChain, Keeping, PortError, Tidied};
 use crate::presence::Presence;
 use crate::reconcile::{Brake, observe};
-use crate::request::{AskError, By, Request, ask};
+use crate::request::{AskError, By, Request, ask_as_seen};
 use crate::step::{Notice, Ports};
 use crate::store::Directory;
 
@@ -177,7 +177,7 @@ pub async fn keep(
             let may_repair = !brake.holds();
             let looks = few
                 .iter()
-                .map(|presence| care_for(&ports, &*directory, presence, may_repair));
+                .map(|presence| care_for(&ports, &*directory, presence, now, may_repair));
             for observed in futures_util::future::join_all(looks)
                 .await
                 .into_iter()
@@ -201,15 +201,16 @@ pub async fn keep(
     }
 }
 
-/// Does what is due for one presence. Tells whether its servers were found sound, where they were asked.
+/// Does what is due for one presence, read at `now` or later: a deadline that has passed by then was
+/// missed, whatever is brought in after. Tells whether its servers were found sound, where they were asked.
 async fn care_for(
     ports: &Ports,
     directory: &dyn Directory,
     presence: &Presence,
+    now: Timestamp,
     may_repair: bool,
 ) -> Option<bool> {
     let seen = presence.life.care_at?;
-    let now = ports.clock.now();
     let rules = &ports.settings.term;
     let (care, next) = next(presence, rules, now);
     let again = now.saturating_add(AGAIN_AFTER).ok();
@@ -251,7 +252,8 @@ async fn care_for(
     sound
 }
 
-/// An operation under way is no failure: the next look finds what came of it.
+/// An operation under way, or one that has changed the presence since it was read, is no failure: the
+/// next look finds what came of it.
 async fn ask_for(
     ports: &Ports,
     directory: &dyn Directory,
@@ -261,11 +263,11 @@ async fn ask_for(
 ) -> Result<(), AskError> {
     let (lifecycle, rules) = (&*ports.lifecycle, &ports.settings.term);
     let now = ports.clock.now();
-    match ask(
+    match ask_as_seen(
         lifecycle,
         directory,
         rules,
-        presence.id,
+        presence,
         request,
         By::name(asked_by),
         now,

@@ -160,51 +160,68 @@ pub async fn ask(
             .await
             .map_err(AskError::Store)?;
         let found = found.ok_or(AskError::Unknown)?;
-        let standing = match found.standing.after(request.verb())? {
-            Transition::To(standing) => standing,
-            Transition::Already => return Ok(Asked::Already(found.operation)),
-        };
-        if let Request::Rollback { revision } = request
-            && found.revision.as_ref() == Some(revision)
-            && has_ended(directory, found.operation).await?
-        {
-            return Ok(Asked::Already(found.operation));
-        }
-        let change = change(&found, request, rules, now)?;
-        let input = serde_json::to_value(request).map_err(|error| {
-            AskError::Store(PortError::misconfigured(
-                "writing down what was asked",
-                error,
-            ))
-        })?;
-        let new = NewOperation {
-            operation: OperationId::new(),
-            presence,
-            verb: request.verb(),
-            seen: found.operation,
-            standing,
-            change,
-            input,
-            asked_by: asked.name.to_owned(),
-            asked_with: asked.key.cloned(),
-            steps: verbs::step_names(request.verb()),
-        };
-        let operation = new.operation;
-        match lifecycle.begin(new, now).await {
-            Ok(()) => return Ok(Asked::Begun(operation)),
-            Err(BeginError::Stale) => {}
-            Err(BeginError::Made(operation)) => return Ok(Asked::Begun(operation)),
-            Err(BeginError::Unknown) => return Err(AskError::Unknown),
-            Err(BeginError::UnderWay { operation, verb }) => {
-                return Err(AskError::UnderWay { operation, verb });
-            }
-            Err(BeginError::Store(error)) => return Err(AskError::Store(error)),
+        let asked = ask_as_seen(lifecycle, directory, rules, &found, request, asked, now).await?;
+        if let Some(asked) = asked {
+            return Ok(asked);
         }
     }
     Err(AskError::Store(PortError::transient(
         "beginning the operation",
         "the presence keeps changing",
     )))
+}
+
+/// Like [`ask`], for who decided on the presence as it was `seen`: `None`, and nothing begun, where an
+/// operation has changed it since.
+pub async fn ask_as_seen(
+    lifecycle: &dyn Lifecycle,
+    directory: &dyn Directory,
+    rules: &TermRules,
+    seen: &Presence,
+    request: &Request,
+    asked: By<'_>,
+    now: Timestamp,
+) -> Result<Option<Asked>, AskError> {
+    let standing = match seen.standing.after(request.verb())? {
+        Transition::To(standing) => standing,
+        Transition::Already => return Ok(Some(Asked::Already(seen.operation))),
+    };
+    if let Request::Rollback { revision } = request
+        && seen.revision.as_ref() == Some(revision)
+        && has_ended(directory, seen.operation).await?
+    {
+        return Ok(Some(Asked::Already(seen.operation)));
+    }
+    let change = change(seen, request, rules, now)?;
+    let input = serde_json::to_value(request).map_err(|error| {
+        AskError::Store(PortError::misconfigured(
+            "writing down what was asked",
+            error,
+        ))
+    })?;
+    let new = NewOperation {
+        operation: OperationId::new(),
+        presence: seen.id,
+        verb: request.verb(),
+        seen: seen.operation,
+        standing,
+        change,
+        input,
+        asked_by: asked.name.to_owned(),
+        asked_with: asked.key.cloned(),
+        steps: verbs::step_names(request.verb()),
+    };
+    let operation = new.operation;
+    match lifecycle.begin(new, now).await {
+        Ok(()) => Ok(Some(Asked::Begun(operation))),
+        Err(BeginError::Stale) => Ok(None),
+        Err(BeginError::Made(operation)) => Ok(Some(Asked::Begun(operation))),
+        Err(BeginError::Unknown) => Err(AskError::Unknown),
+        Err(BeginError::UnderWay { operation, verb }) => {
+            Err(AskError::UnderWay { operation, verb })
+        }
+        Err(BeginError::Store(error)) => Err(AskError::Store(error)),
+    }
 }
 
 async fn has_ended(directory: &dyn Directory, operation: OperationId) -> Result<bool, AskError> {
