@@ -12,6 +12,7 @@ mod certificates;
 mod claims;
 mod contents;
 mod edge;
+mod faults;
 mod hostile;
 mod lifecycle;
 mod mail;

@@ -24,6 +24,7 @@ use hiendien_engine::ports::{
 use hiendien_engine::presence::Presence;
 use hiendien_engine::request::{Asked, By, NewContent, Registrant, Request, ask};
 use hiendien_engine::retry::RetryPolicy;
+use hiendien_engine::step::Ports;
 use hiendien_engine::store::{
     Abandoning, Directory, Intake, KeptContent, Lease, LeaseError, Lifecycle, OperationLog,
     Publications,
@@ -248,9 +249,13 @@ async fn accept(world: &World, label: &str) -> (PresenceId, OperationId) {
     (accepted.presence, accepted.operation)
 }
 
-async fn asked(world: &World, presence: PresenceId, request: Request) -> OperationId {
-    let rules = &world.ports.settings.term;
-    let (store, now) = (&*world.store, world.clock.now());
+pub(crate) async fn asked(
+    store: &Store,
+    ports: &Ports,
+    presence: PresenceId,
+    request: Request,
+) -> OperationId {
+    let (rules, now) = (&ports.settings.term, ports.clock.now());
     match ask(
         store,
         store,
@@ -268,12 +273,13 @@ async fn asked(world: &World, presence: PresenceId, request: Request) -> Operati
 }
 
 async fn done(world: &World, presence: PresenceId, request: Request) {
-    let operation = asked(world, presence, request).await;
+    let operation = asked(&world.store, &world.ports, presence, request).await;
     run(world, operation, NO_FAULTS, DONE).await;
 }
 
-async fn new_content(world: &World, presence: PresenceId) -> Request {
-    let mut page = world.presence(presence).await.plan.content;
+pub(crate) async fn new_content(store: &Store, presence: PresenceId) -> Request {
+    let found = store.presence(presence).await.unwrap().unwrap();
+    let mut page = found.plan.content;
     match &mut page {
         SiteContent::Business(content) => "Nội dung mới".clone_into(&mut content.about),
         SiteContent::Cv(content) => "Nội dung mới".clone_into(&mut content.summary),
@@ -307,10 +313,10 @@ async fn story(bed: &Bed, verb: Verb) -> (PresenceId, OperationId) {
     };
     let request = match verb {
         Verb::Provision => unreachable!("returned above"),
-        Verb::Publish => new_content(world, presence).await,
+        Verb::Publish => new_content(&world.store, presence).await,
         Verb::Rollback => {
             let first = world.presence(presence).await.revision.unwrap();
-            let publish = new_content(world, presence).await;
+            let publish = new_content(&world.store, presence).await;
             done(world, presence, publish).await;
             let served = world.presence(presence).await.revision;
             assert_ne!(served.as_ref(), Some(&first));
@@ -358,7 +364,8 @@ async fn story(bed: &Bed, verb: Verb) -> (PresenceId, OperationId) {
             Request::Purge
         }
     };
-    (presence, asked(world, presence, request).await)
+    let operation = asked(&world.store, &world.ports, presence, request).await;
+    (presence, operation)
 }
 
 /// Where the stores of a run are kept.

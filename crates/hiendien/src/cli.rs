@@ -34,7 +34,7 @@ use crate::{
 /// One-click website and e-mail provisioning for names under .vn
 #[derive(Debug, Parser)]
 #[command(name = "hiendien", version)]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// The configuration file
     #[arg(long, global = true, default_value = "/etc/hiendien/hiendien.toml")]
     config: PathBuf,
@@ -218,7 +218,7 @@ enum OperationCommand {
     Abandon { id: OperationId },
 }
 
-pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Command::Serve { log_json } => {
             let config = arguments.config()?;

@@ -19,7 +19,7 @@ use serde::Deserialize;
 /// Everything an operator sets.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Config {
+pub struct Config {
     /// Directory of all that is kept.
     pub(crate) state: PathBuf,
     pub(crate) platform: Platform,
@@ -367,7 +367,8 @@ impl Webhooks {
 }
 
 impl Config {
-    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+    /// Reads the file at `path` and checks it.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| {
             format!(
                 "cannot read the configuration `{}`; name it with `--config FILE`",

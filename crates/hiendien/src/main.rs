@@ -1,29 +1,9 @@
 //! The one program: serves all roles, and asks a running one.
-//!
-//! The only crate that names adapters. Nothing deeper reads the environment or the configuration.
-
-mod backup;
-mod cli;
-mod client;
-mod config;
-mod content;
-mod doctor;
-mod images;
-mod manifest;
-mod migrate;
-mod platform;
-mod presence;
-mod probes;
-mod restore;
-mod revisions;
-mod serve;
-mod submit;
-mod webhooks;
-mod work;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::Parser as _;
+use hiendien::Arguments;
 use hiendien_engine::ports::ErrorChain;
 
 #[expect(clippy::print_stderr, reason = "a failed command tells its reason")]
@@ -37,7 +17,7 @@ async fn main() -> ExitCode {
         eprintln!("error: a TLS provider was installed already");
         return ExitCode::FAILURE;
     }
-    match cli::run(cli::Arguments::parse()).await {
+    match hiendien::run(Arguments::parse()).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {}", ErrorChain(error.as_ref()));

@@ -1,6 +1,7 @@
 //! The part of the service that runs operations and looks after presences: in `serve` beside the
 //! other roles, or as processes of its own on a store that many share.
 
+use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,16 +42,17 @@ const WORKERS_MAX: usize = 64;
 
 /// What is kept, and where.
 #[derive(Clone)]
-pub(crate) struct Kept {
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) store: Arc<Store>,
-    pub(crate) revisions: Arc<Revisions>,
-    pub(crate) picture_files: Arc<FolderPictures>,
-    pub(crate) mailboxes: SqliteMailboxes,
+pub struct Kept {
+    pub clock: Arc<dyn Clock>,
+    pub store: Arc<Store>,
+    pub revisions: Arc<Revisions>,
+    pub picture_files: Arc<FolderPictures>,
+    pub mailboxes: SqliteMailboxes,
 }
 
 impl Kept {
-    pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
+    /// Opens what a process of this configuration keeps.
+    pub async fn open(config: &Config) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (settings, store_clock) = (config.store_settings(), Arc::clone(&clock));
         let opened =
@@ -91,17 +93,23 @@ fn mailbox_settings(config: &Config) -> MailboxSettings {
     }
 }
 
+impl fmt::Debug for Kept {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Kept").finish_non_exhaustive()
+    }
+}
+
 /// What steps act through.
-pub(crate) struct Hands {
-    pub(crate) ports: Arc<Ports>,
-    pub(crate) certificates: Arc<AcmeCertificates>,
-    pub(crate) builder: Arc<ContainerBuilder>,
-    pub(crate) webhooks: Arc<HttpSender>,
+pub struct Hands {
+    pub ports: Arc<Ports>,
+    pub certificates: Arc<AcmeCertificates>,
+    pub builder: Arc<ContainerBuilder>,
+    pub webhooks: Arc<HttpSender>,
 }
 
 impl Hands {
     /// `name` tells this process's containers from those of others on the same state directory.
-    pub(crate) fn make(config: &Config, kept: &Kept, name: &str) -> anyhow::Result<Self> {
+    pub fn make(config: &Config, kept: &Kept, name: &str) -> anyhow::Result<Self> {
         let platform = Arc::new(config.platform.clone());
         let (store, clock) = (&kept.store, &kept.clock);
         let mail = MailProbe::new(mail_settings(config)?, kept.mailboxes.clone())
@@ -177,6 +185,12 @@ impl Hands {
             builder,
             webhooks: Arc::new(webhooks),
         })
+    }
+}
+
+impl fmt::Debug for Hands {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Hands").finish_non_exhaustive()
     }
 }
 

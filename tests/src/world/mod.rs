@@ -2,8 +2,8 @@
 //! what they would know, in memory. Its probes ask what is served (the store's rows as the DNS server
 //! and the edge read them, the memory of the mail servers), never what the engine believes.
 //!
-//! The real servers are asked by the other tests and by the chaos run; here every step is cut at
-//! every place, which real servers would make a matter of hours.
+//! The real servers are asked by `tests/it/faults.rs`, where each fault happens once to each step, by the other tests
+//! and by the chaos run; here every step is cut at every place, which real servers would make a matter of hours.
 
 mod servers;
 
