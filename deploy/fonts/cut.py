@@ -5,6 +5,7 @@ stylesheet must know to keep lines where they are while a font is still to come.
 """
 
 import io
+import json
 import pathlib
 import sys
 
@@ -15,28 +16,57 @@ VIETNAMESE = [*map(ord, "ÀÁÂÃÈÉÊÌÍÒÓÔÕÙÚÝàáâãèéêìíòó�
 LATIN = [*range(0x20, 0x7F), *map(ord, "ÄÅÆÇËÏÑÖØÜßäåæçëïñöøü")]
 SIGNS = [*map(ord, "\u00a0–—‘’“”„…•·«»‹›×÷±°²³½¼¾€£¥©®™→←↑↓−≈≤≥§ªº")]
 
-# package, file, family, weight, the system's font that stands in for it
+# package, file, family, weight, the kind of the system's fonts that stand in for it
 FACES = [
-    ("be-vietnam-pro", "400Regular/BeVietnamPro_400Regular.ttf", "Be Vietnam Pro", 400, "Arial"),
-    ("be-vietnam-pro", "700Bold/BeVietnamPro_700Bold.ttf", "Be Vietnam Pro", 700, "Arial"),
-    ("bricolage-grotesque", "700Bold/BricolageGrotesque_700Bold.ttf", "Bricolage Grotesque", 700, "Arial"),
-    ("fraunces", "700Bold/Fraunces_700Bold.ttf", "Fraunces", 700, "Times New Roman"),
-    ("lexend", "700Bold/Lexend_700Bold.ttf", "Lexend", 700, "Arial"),
-    ("literata", "400Regular/Literata_400Regular.ttf", "Literata", 400, "Times New Roman"),
-    ("literata", "700Bold/Literata_700Bold.ttf", "Literata", 700, "Times New Roman"),
-    ("noto-serif-display", "700Bold/NotoSerifDisplay_700Bold.ttf", "Noto Serif Display", 700, "Times New Roman"),
+    ("be-vietnam-pro", "400Regular/BeVietnamPro_400Regular.ttf", "Be Vietnam Pro", 400, "sans-serif"),
+    ("be-vietnam-pro", "700Bold/BeVietnamPro_700Bold.ttf", "Be Vietnam Pro", 700, "sans-serif"),
+    ("bricolage-grotesque", "700Bold/BricolageGrotesque_700Bold.ttf", "Bricolage Grotesque", 700, "sans-serif"),
+    ("fraunces", "700Bold/Fraunces_700Bold.ttf", "Fraunces", 700, "serif"),
+    ("lexend", "700Bold/Lexend_700Bold.ttf", "Lexend", 700, "sans-serif"),
+    ("literata", "400Regular/Literata_400Regular.ttf", "Literata", 400, "serif"),
+    ("literata", "700Bold/Literata_700Bold.ttf", "Literata", 700, "serif"),
+    ("noto-serif-display", "700Bold/NotoSerifDisplay_700Bold.ttf", "Noto Serif Display", 700, "serif"),
 ]
 
-# Widths of a-z and space in thousandths of an em, of the stand-ins in regular and bold.
+# Fonts that stand in, those of equal widths together: of computers and iPhones, of Android. By weight the full names they
+# go by, and the widths of a-z and space in thousandths of an em.
 STAND_INS = {
-    ("Arial", 400): [556, 556, 500, 556, 556, 278, 556, 556, 222, 222, 500, 222, 833, 556, 556, 556, 556, 333, 500, 278,
-                     556, 500, 722, 500, 500, 500, 278],
-    ("Arial", 700): [556, 611, 556, 611, 556, 333, 611, 611, 278, 278, 556, 278, 889, 611, 611, 611, 611, 389, 556, 333,
-                     611, 556, 778, 556, 556, 500, 278],
-    ("Times New Roman", 400): [444, 500, 444, 500, 444, 333, 500, 500, 278, 278, 500, 278, 778, 500, 500, 500, 500, 333,
-                               389, 278, 500, 500, 722, 500, 500, 444, 250],
-    ("Times New Roman", 700): [500, 556, 444, 556, 444, 333, 500, 556, 278, 333, 556, 278, 833, 556, 500, 556, 556, 444,
-                               389, 333, 556, 500, 722, 500, 500, 444, 250],
+    "sans-serif": [
+        {
+            400: (["Arial", "Liberation Sans"],
+                  [556, 556, 500, 556, 556, 278, 556, 556, 222, 222, 500, 222, 833, 556, 556, 556, 556, 333, 500, 278,
+                   556, 500, 722, 500, 500, 500, 278]),
+            700: (["Arial Bold", "Liberation Sans Bold"],
+                  [556, 611, 556, 611, 556, 333, 611, 611, 278, 278, 556, 278, 889, 611, 611, 611, 611, 389, 556, 333,
+                   611, 556, 778, 556, 556, 500, 278]),
+        },
+        {
+            400: (["Roboto", "Roboto Regular"],
+                  [544, 562, 523, 564, 530, 348, 562, 551, 243, 239, 507, 243, 877, 552, 570, 562, 568, 339, 516, 327,
+                   551, 484, 751, 496, 473, 496, 248]),
+            700: (["Roboto Bold"],
+                  [536, 563, 522, 564, 541, 358, 571, 560, 265, 260, 534, 265, 866, 560, 565, 563, 565, 365, 515, 338,
+                   560, 506, 735, 509, 502, 509, 249]),
+        },
+    ],
+    "serif": [
+        {
+            400: (["Times New Roman", "Liberation Serif"],
+                  [444, 500, 444, 500, 444, 333, 500, 500, 278, 278, 500, 278, 778, 500, 500, 500, 500, 333, 389, 278,
+                   500, 500, 722, 500, 500, 444, 250]),
+            700: (["Times New Roman Bold", "Liberation Serif Bold"],
+                  [500, 556, 444, 556, 444, 333, 500, 556, 278, 333, 556, 278, 833, 556, 500, 556, 556, 444, 389, 333,
+                   556, 500, 722, 500, 500, 444, 250]),
+        },
+        {
+            400: (["Noto Serif", "Noto Serif Regular"],
+                  [563, 614, 492, 614, 535, 369, 538, 635, 320, 300, 585, 310, 945, 645, 577, 614, 614, 471, 451, 352,
+                   635, 579, 862, 578, 565, 511, 260]),
+            700: (["Noto Serif Bold"],
+                  [599, 649, 527, 649, 571, 407, 560, 667, 352, 345, 636, 352, 986, 667, 613, 645, 648, 523, 488, 405,
+                   667, 606, 856, 646, 579, 529, 260]),
+        },
+    ],
 }
 # How often a letter stands in Vietnamese, its marks left out; a-z and space, in thousandths.
 FREQUENCY = [80, 12, 35, 25, 35, 0, 32, 75, 60, 0, 18, 18, 30, 95, 55, 14, 6, 18, 14, 62, 52, 20, 0, 8, 14, 0, 222]
@@ -46,11 +76,11 @@ def average(widths):
     return sum(width * often for width, often in zip(widths, FREQUENCY)) / sum(FREQUENCY)
 
 
-def metrics(font, weight, stand_in):
+def metrics(font, stand_in):
     em = font["head"].unitsPerEm
     letters, widths = font.getBestCmap(), font["hmtx"].metrics
     own = average([widths[letters[ord(letter)]][0] * 1000 / em for letter in "abcdefghijklmnopqrstuvwxyz "])
-    size = own / average(STAND_INS[stand_in, weight])
+    size = own / average(stand_in)
     line = font["hhea"]
     percent = lambda value: f"{value / em / size * 100:.2f}%"
     return size, percent(line.ascent), percent(-line.descent), percent(line.lineGap)
@@ -58,7 +88,7 @@ def metrics(font, weight, stand_in):
 
 def main(modules, out):
     rows = []
-    for package, file, family, weight, stand_in in FACES:
+    for package, file, family, weight, kind in FACES:
         source = modules / "@expo-google-fonts" / package
         has = set(TTFont(source / file).getBestCmap())
         missing = [chr(letter) for letter in VIETNAMESE + LATIN if letter not in has]
@@ -78,11 +108,14 @@ def main(modules, out):
             font.save(octets, reorderTables=True)
             (out / f"{name}.{ending}").write_bytes(octets.getvalue())
         (out / f"OFL-{package}.txt").write_bytes((source / "LICENSE_FONT").read_bytes())
-        size, ascent, descent, gap = metrics(font, weight, stand_in)
-        rows.append(
-            f'[[face]]\nfile = "{name}"\nfamily = "{family}"\nweight = {weight}\nstand_in = "{stand_in}"\n'
-            f'size_adjust = "{size * 100:.2f}%"\nascent = "{ascent}"\ndescent = "{descent}"\nline_gap = "{gap}"\n'
-        )
+        rows.append(f'[[face]]\nfile = "{name}"\nfamily = "{family}"\nweight = {weight}\nkind = "{kind}"\n')
+        for stand_in in STAND_INS[kind]:
+            names, widths = stand_in[weight]
+            size, ascent, descent, gap = metrics(font, widths)
+            rows.append(
+                f'[[face.stand_in]]\nnames = {json.dumps(names)}\nsize_adjust = "{size * 100:.2f}%"\n'
+                f'ascent = "{ascent}"\ndescent = "{descent}"\nline_gap = "{gap}"\n'
+            )
     (out / "fonts.toml").write_text("# Made by deploy/fonts/make.\n\n" + "\n".join(rows))
 
 

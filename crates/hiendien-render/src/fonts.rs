@@ -67,8 +67,16 @@ pub(crate) struct About {
     file: String,
     pub(crate) family: String,
     pub(crate) weight: u16,
-    /// A font most systems have, shown until this one is there, scaled so that lines stay where they are.
-    stand_in: String,
+    /// `serif` or `sans-serif`.
+    kind: String,
+    stand_in: Vec<StandIn>,
+}
+
+/// A font that some systems have, shown until the face is there, scaled so that lines stay where they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StandIn {
+    /// Full names, all of equal widths.
+    names: Vec<String>,
     size_adjust: String,
     ascent: String,
     descent: String,
@@ -88,27 +96,45 @@ impl Face {
     }
 
     fn css(&self, css: &mut String) {
-        let About {
-            family,
-            weight,
-            stand_in,
-            size_adjust,
-            ascent,
-            descent,
-            line_gap,
-            ..
-        } = &self.about;
-        let bold = if *weight == BOLD { " Bold" } else { "" };
-        write!(
+        let (family, weight) = (&self.about.family, self.about.weight);
+        writeln!(
             css,
             "@font-face{{font-family:\"{family}\";font-weight:{weight};font-display:swap;\
-             src:url({url}) format(\"woff2\")}}\n\
-             @font-face{{font-family:\"{family} stand-in\";font-weight:{weight};\
-             src:local(\"{stand_in}{bold}\"),local(\"{stand_in}\");size-adjust:{size_adjust};\
-             ascent-override:{ascent};descent-override:{descent};line-gap-override:{line_gap}}}\n",
+             src:url({url}) format(\"woff2\")}}",
             url = self.url(),
         )
         .expect("writing to a string cannot fail");
+        for (number, stand_in) in self.about.stand_in.iter().enumerate() {
+            let StandIn {
+                names,
+                size_adjust,
+                ascent,
+                descent,
+                line_gap,
+            } = stand_in;
+            let names: Vec<String> = names
+                .iter()
+                .map(|name| format!("local(\"{name}\")"))
+                .collect();
+            writeln!(
+                css,
+                "@font-face{{font-family:\"{family} {number}\";font-weight:{weight};src:{names};\
+                 size-adjust:{size_adjust};ascent-override:{ascent};descent-override:{descent};\
+                 line-gap-override:{line_gap}}}",
+                names = names.join(","),
+            )
+            .expect("writing to a string cannot fail");
+        }
+    }
+
+    /// The face and what stands in for it, as `font-family` names them.
+    fn stack(&self) -> String {
+        let family = &self.about.family;
+        let mut stack = format!("\"{family}\"");
+        for number in 0..self.about.stand_in.len() {
+            write!(stack, ",\"{family} {number}\"").expect("writing to a string cannot fail");
+        }
+        stack
     }
 }
 
@@ -118,17 +144,14 @@ pub(crate) fn css(faces: &[Face]) -> String {
     for face in faces {
         face.css(&mut css);
     }
-    let named = |face: &Face| {
-        let generic = if face.about.stand_in.starts_with("Times") {
-            "serif"
-        } else {
-            "sans-serif"
-        };
-        let family = &face.about.family;
-        format!("\"{family}\",\"{family} stand-in\",\"{BODY}\",{generic}")
-    };
-    let body = format!("\"{BODY}\",\"{BODY} stand-in\",system-ui,sans-serif");
-    let display = display(faces).map_or_else(|| body.clone(), named);
+    let body = body(faces, REGULAR).map_or_else(
+        || "system-ui,sans-serif".to_owned(),
+        |face| format!("{},system-ui,sans-serif", face.stack()),
+    );
+    let display = display(faces).map_or_else(
+        || body.clone(),
+        |face| format!("{},\"{BODY}\",{}", face.stack(), face.about.kind),
+    );
     writeln!(css, ":root{{--body:{body};--display:{display}}}")
         .expect("writing to a string cannot fail");
     css
@@ -146,6 +169,16 @@ pub(crate) fn body(faces: &[Face], weight: u16) -> Option<&Face> {
     faces
         .iter()
         .find(|face| face.about.family == BODY && face.about.weight == weight)
+}
+
+/// The face of running text, and those of the family of headings.
+pub(crate) fn first_seen(faces: &[Face]) -> impl Iterator<Item = &Face> {
+    let family = display(faces).map(|face| face.about.family.as_str());
+    let is_of_display = move |face: &&Face| Some(face.about.family.as_str()) == family;
+    let is_running = |face: &&Face| face.about.family == BODY && face.about.weight == REGULAR;
+    faces
+        .iter()
+        .filter(move |face| is_running(face) || is_of_display(face))
 }
 
 /// The faces of running text and of `display`, from beside the templates under `root`.

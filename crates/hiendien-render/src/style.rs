@@ -44,10 +44,10 @@ impl Style {
     }
 }
 
-/// Of running text and of headings: what the first screen has most of.
+/// Of running text and of headings: what the first screen has most of. A family of headings that has a regular face as
+/// well is one that templates set text in.
 fn preloads(faces: &[Face]) -> Vec<String> {
-    let first = [fonts::body(faces, fonts::REGULAR), fonts::display(faces)];
-    first.into_iter().flatten().map(Face::url).collect()
+    fonts::first_seen(faces).map(Face::url).collect()
 }
 
 /// What stands where a picture is still to come. Only what the image step makes is let in.

@@ -197,7 +197,11 @@ pub(crate) fn place(address: &Address) -> String {
     parts.join(", ")
 }
 
+/// The owner's own link to a map, or a search for the place.
 fn map_url(business: &BusinessContent) -> String {
+    if let Some(own) = business.links.iter().find(|link| link.network == "map") {
+        return own.url.clone();
+    }
     let query = match business.geo {
         Some(Geo {
             latitude,
@@ -401,5 +405,34 @@ pub(crate) fn language(identity: &SiteIdentity) -> &'static str {
     match identity.language {
         Language::Vi => "vi",
         Language::En => "en",
+    }
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::unwrap_used,
+    reason = "a test ends where what it needs is missing"
+)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn an_owners_own_map_goes_before_a_search_for_the_place() {
+        let root = Path::new("../../site-templates");
+        let SiteContent::Business(mut shop) = crate::template::sample(root, "storefront").unwrap()
+        else {
+            panic!("a storefront is a business");
+        };
+        shop.links.retain(|link| link.network != "map");
+        assert!(map_url(&shop).starts_with("https://www.google.com/maps/search/?api=1&query="));
+        let own = "https://maps.app.goo.gl/mau".to_owned();
+        shop.links.push(Link {
+            network: "map".to_owned(),
+            label: "Bản đồ".to_owned(),
+            url: own.clone(),
+        });
+        assert_eq!(map_url(&shop), own);
     }
 }
