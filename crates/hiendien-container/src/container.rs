@@ -29,6 +29,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an engine may take to know that a container has ended, and how often it is asked.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 const END_LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Exit code of a program that was ended by `SIGKILL`: the kernel's answer to one that has used up its memory.
+const KILLED: i64 = 128 + 9;
 /// One process; the runtime that starts it has a few threads.
 const PIDS_MAX: i64 = 16;
 const NANO_CPUS: i64 = 1_000_000_000;
@@ -61,6 +63,7 @@ pub(crate) struct Containers {
 #[derive(Clone)]
 struct Connected {
     docker: Docker,
+    is_podman: bool,
     /// What this engine takes as a profile of system calls.
     seccomp: String,
     /// Where it would mount something to write to, and what it is to mount there.
@@ -71,6 +74,9 @@ struct Connected {
 pub(crate) struct Started {
     id: String,
     docker: Docker,
+    /// Podman need not tell that memory ran out. It kills no container when it stops itself, as Docker
+    /// does, so that one of its own that was killed in the middle of a job has used up its memory.
+    is_podmans: bool,
 }
 
 impl Started {
@@ -84,6 +90,9 @@ impl Started {
                     .await;
                 match inspected.ok().and_then(|found| found.state) {
                     Some(state) if state.oom_killed == Some(true) => return End::OutOfMemory,
+                    Some(state) if self.is_podmans && state.exit_code == Some(KILLED) => {
+                        return End::OutOfMemory;
+                    }
                     Some(state) if state.running == Some(true) => {
                         tokio::time::sleep(END_LOOK_EVERY).await;
                     }
@@ -198,6 +207,7 @@ impl Containers {
                     let connected = if is_podman {
                         Connected {
                             docker,
+                            is_podman,
                             seccomp: self.profile_file()?,
                             mounts: PODMANS_MOUNTS
                                 .map(|path| (path.to_owned(), NOTHING_TO_WRITE_TO.to_owned()))
@@ -206,6 +216,7 @@ impl Containers {
                     } else {
                         Connected {
                             docker,
+                            is_podman,
                             seccomp: confine::container_profile().to_string(),
                             mounts: HashMap::new(),
                         }
@@ -262,6 +273,7 @@ impl Containers {
         let started = Started {
             id: created.id,
             docker,
+            is_podmans: connected.is_podman,
         };
         let attach = AttachContainerOptionsBuilder::new()
             .stream(true)
