@@ -2,11 +2,14 @@
 //!
 //! Hugo has the best of it: its theme (`bench/hugo`) makes the same pages of less markup, our stylesheet, fonts and pictures
 //! are handed to it ready-made, and beside one process a site, as a service would run it, one process builds all sites at
-//! once. Compression is what the edge serves: gzip and Brotli of every text, by gzip and brotli for Hugo.
+//! once. Compression is what the edge serves: gzip and Brotli of every text at the same levels, by gzip and brotli for Hugo.
+//! With pictures, those of the sample are made into all widths: by us into AVIF, WebP and JPEG by a process each, as it is
+//! done at an upload; by Hugo into WebP and JPEG, since it makes no AVIF.
 #![expect(clippy::print_stdout, reason = "a tool for a terminal")]
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -14,8 +17,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use hiendien_domain::content::{BusinessContent, SiteContent};
+use hiendien_domain::content::{BusinessContent, ImageId, SiteContent};
 use hiendien_domain::site::FileTree;
+use hiendien_render::job::{ImageJob, image_octets, read_picture};
 use hiendien_render::{Template, render, template};
 use serde_json::{Value, json};
 
@@ -50,6 +54,9 @@ pub(crate) struct Settings {
     /// A template for businesses, whose sample is the content
     #[arg(long, default_value = "storefront")]
     template: String,
+    /// Sites of a round with pictures
+    #[arg(long, default_value_t = 6)]
+    sites_with_pictures: usize,
     /// Measure only this renderer
     #[arg(long)]
     without_hugo: bool,
@@ -193,6 +200,7 @@ pub(crate) fn run_bench(settings: &Settings) -> anyhow::Result<()> {
         "sites_per_second": rates.iter().map(|(way, rate)| (way.label().to_owned(), Value::from(*rate))).collect::<serde_json::Map<_, _>>(),
         "ratios": ratios,
     });
+    numbers["with_pictures"] = with_pictures(settings, &template, &contents, &first)?;
     if !settings.without_container {
         numbers["container"] = in_containers(settings)?;
     }
@@ -201,6 +209,141 @@ pub(crate) fn run_bench(settings: &Settings) -> anyhow::Result<()> {
             .with_context(|| format!("cannot write `{}`", path.display()))?;
     }
     let _ = fs::remove_dir_all(work);
+    Ok(())
+}
+
+/// An upload, and the job that makes a picture of it.
+struct Upload {
+    id: ImageId,
+    path: PathBuf,
+    job: Vec<u8>,
+}
+
+fn uploads(settings: &Settings) -> anyhow::Result<Vec<Upload>> {
+    let directory = Path::new(TEMPLATES).join(&settings.template).join("sample");
+    let listed = fs::read_dir(&directory)
+        .with_context(|| format!("the sample has no pictures in `{}`", directory.display()))?;
+    listed
+        .map(|entry| {
+            let path = entry?.path();
+            let hash = output(Command::new("sha256sum").arg(&path))?;
+            let id: ImageId = hash.get(..32).unwrap_or_default().parse()?;
+            let job = ImageJob {
+                id: id.clone(),
+                upload: fs::read(&path)?,
+            };
+            let job = image_octets(&job)?;
+            Ok(Upload { id, path, job })
+        })
+        .collect()
+}
+
+fn with_pictures(
+    settings: &Settings,
+    template: &Template,
+    contents: &[SiteContent],
+    ours: &FileTree,
+) -> anyhow::Result<Value> {
+    let uploads = uploads(settings)?;
+    let contents = &contents[..settings.sites_with_pictures.clamp(1, contents.len())];
+    let work = Path::new(WORK).join("pictures");
+    let project = |number: usize| work.join(format!("{number}"));
+    let theme = fs::canonicalize(THEME).context("run this in the checkout")?;
+    for (number, content) in contents.iter().enumerate() {
+        if settings.without_hugo {
+            break;
+        }
+        let SiteContent::Business(business) = content else {
+            bail!("not for businesses");
+        };
+        let project = project(number);
+        one_project(&project, &theme, content, business, "pictures = true\n")?;
+        ready(&project.join("static"), ours)?;
+        let assets = project.join("assets/anh");
+        fs::create_dir_all(&assets)?;
+        for upload in &uploads {
+            let kind = upload.path.extension().unwrap_or_default();
+            let name = Path::new(upload.id.as_str()).with_extension("webp");
+            if kind != "webp" {
+                bail!("`{}` is no WebP", upload.path.display());
+            }
+            fs::copy(&upload.path, assets.join(name))?;
+        }
+    }
+    let renderer = built("release", "hiendien-render")?;
+    let (mut here, mut there) = (Vec::new(), Vec::new());
+    for _ in 0..settings.rounds.max(1) {
+        let began = Instant::now();
+        at_once(settings, contents.len(), |number| {
+            for upload in &uploads {
+                make_picture(&renderer, upload)?;
+            }
+            render(template, &contents[number])?;
+            Ok(())
+        })?;
+        here.push(began.elapsed());
+        if settings.without_hugo {
+            continue;
+        }
+        for number in 0..contents.len() {
+            // What it made before it would not make again.
+            for made in ["resources", "out"] {
+                let _ = fs::remove_dir_all(project(number).join(made));
+            }
+        }
+        let began = Instant::now();
+        at_once(settings, contents.len(), |number| {
+            let out = project(number).join("out");
+            hugo(&project(number), &out)?;
+            compress(&out, 1)
+        })?;
+        there.push(began.elapsed());
+    }
+    let rate = |mut times: Vec<Duration>| {
+        times.sort_unstable();
+        let median = times.get((times.len().max(1) - 1) / 2);
+        median.map(|median| count(contents.len()) / median.as_secs_f64())
+    };
+    let (here, there) = (rate(here), rate(there));
+    println!(
+        "\nwith {} pictures a site, made anew, {} sites, compressed:",
+        uploads.len(),
+        contents.len()
+    );
+    for (label, rate) in [
+        ("hiendien, AVIF, WebP and JPEG", here),
+        ("Hugo, a process a site, WebP and JPEG", there),
+    ] {
+        if let Some(rate) = rate {
+            println!(
+                "{label:<44} {rate:>8.2} sites/s {:>8.0} ms a site",
+                1000.0 / rate
+            );
+        }
+    }
+    let ratio = here.zip(there).map(|(here, there)| here / there);
+    if let Some(ratio) = ratio {
+        println!("ratio hiendien / Hugo with pictures {ratio:>26.1}");
+    }
+    Ok(json!({ "pictures": uploads.len(), "hiendien": here, "hugo": there, "ratio": ratio }))
+}
+
+fn make_picture(renderer: &Path, upload: &Upload) -> anyhow::Result<()> {
+    let mut child = Command::new(renderer)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run `{}`", renderer.display()))?;
+    // It reads its whole job before it answers.
+    let mut stdin = child.stdin.take().context("its input is piped")?;
+    stdin.write_all(&upload.job)?;
+    drop(stdin);
+    let made = child.wait_with_output()?;
+    let (_, files) = read_picture(&upload.id, &made.stdout)?
+        .map_err(|fault| anyhow::anyhow!("`{}` is refused: {fault}", upload.path.display()))?;
+    if files.is_empty() {
+        bail!("nothing was made of `{}`", upload.path.display());
+    }
     Ok(())
 }
 
@@ -349,7 +492,7 @@ fn hugo(source: &Path, out: &Path) -> anyhow::Result<()> {
 fn compress(directory: &Path, at_once: usize) -> anyhow::Result<()> {
     const FIND: &str = r#"find "$1" -type f \( -name '*.html' -o -name '*.css' -o -name '*.xml' -o -name '*.json' -o -name '*.svg' -o -name '*.webmanifest' -o -name '*.txt' \) -size +255c -print0"#;
     let script = format!(
-        "{FIND} | xargs -0 -r -P \"$2\" -n 40 gzip -9 -n -k && {FIND} | xargs -0 -r -P \"$2\" -n 40 brotli -q 11 -k"
+        "{FIND} | xargs -0 -r -P \"$2\" -n 40 gzip -9 -n -k && {FIND} | xargs -0 -r -P \"$2\" -n 40 brotli -q 10 -k"
     );
     run(Command::new("sh")
         .args(["-c", &script, "sh"])
@@ -360,12 +503,7 @@ fn compress(directory: &Path, at_once: usize) -> anyhow::Result<()> {
 /// Hugo's sources of all sites: a project for each, and one project that is all of them.
 fn projects(work: &Path, contents: &[SiteContent], ours: &FileTree) -> anyhow::Result<()> {
     let theme = fs::canonicalize(THEME).context("run this in the checkout")?;
-    let formats = fs::read_to_string(theme.join("formats.toml"))?;
-    let common = format!("{}\n", formats.split("\n[").next().unwrap_or_default());
-    let tables = formats
-        .split_once("\n[")
-        .map(|(_, rest)| rest)
-        .unwrap_or_default();
+    let (common, tables) = formats(&theme)?;
     let mut all =
         format!("baseURL = \"https://mau.biz.vn/\"\n{common}defaultContentLanguage = \"s0\"\n");
     let mut languages = String::new();
@@ -376,12 +514,7 @@ fn projects(work: &Path, contents: &[SiteContent], ours: &FileTree) -> anyhow::R
         };
         let (host, title) = (&business.site.host, json!(business.trade_name));
         let one = work.join(format!("each/{number}"));
-        let settings = format!(
-            "baseURL = \"https://{host}/\"\ntitle = {title}\nlanguageCode = \"vi\"\n{common}[params]\nkey = \"s\"\n\n[{tables}"
-        );
-        write(&one.join("config.toml"), &settings)?;
-        write(&one.join("data/s.json"), &serde_json::to_string(content)?)?;
-        texts(&one.join("content"), business)?;
+        one_project(&one, &theme, content, business, "")?;
         write(
             &whole.join(format!("data/s{number}.json")),
             &serde_json::to_string(content)?,
@@ -391,15 +524,42 @@ fn projects(work: &Path, contents: &[SiteContent], ours: &FileTree) -> anyhow::R
             languages,
             "[languages.s{number}]\nbaseURL = \"https://{host}/\"\ntitle = {title}\ncontentDir = \"content/s{number}\"\nkey = \"s{number}\"\n"
         )?;
-        for project in [&one, &whole] {
-            ready(&project.join("static"), ours)?;
-            if !project.join("layouts").exists() {
-                std::os::unix::fs::symlink(theme.join("layouts"), project.join("layouts"))?;
-            }
-        }
+        ready(&one.join("static"), ours)?;
     }
+    ready(&whole.join("static"), ours)?;
+    std::os::unix::fs::symlink(theme.join("layouts"), whole.join("layouts"))?;
     write!(all, "{languages}\n[{tables}")?;
     write(&whole.join("config.toml"), &all)
+}
+
+/// What comes before a project's parameters, and the tables behind them.
+fn formats(theme: &Path) -> anyhow::Result<(String, String)> {
+    let formats = fs::read_to_string(theme.join("formats.toml"))?;
+    let (common, tables) = formats.split_once("\n[").unwrap_or((&formats, ""));
+    Ok((format!("{common}\n"), tables.to_owned()))
+}
+
+/// A project that is one site.
+fn one_project(
+    directory: &Path,
+    theme: &Path,
+    content: &SiteContent,
+    business: &BusinessContent,
+    parameters: &str,
+) -> anyhow::Result<()> {
+    let (common, tables) = formats(theme)?;
+    let (host, title) = (&business.site.host, json!(business.trade_name));
+    let settings = format!(
+        "baseURL = \"https://{host}/\"\ntitle = {title}\nlanguageCode = \"vi\"\n{common}[params]\nkey = \"s\"\n{parameters}\n[{tables}"
+    );
+    write(&directory.join("config.toml"), &settings)?;
+    write(
+        &directory.join("data/s.json"),
+        &serde_json::to_string(content)?,
+    )?;
+    texts(&directory.join("content"), business)?;
+    std::os::unix::fs::symlink(theme.join("layouts"), directory.join("layouts"))?;
+    Ok(())
 }
 
 /// What an owner wrote, as Hugo wants it.
