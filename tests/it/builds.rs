@@ -44,12 +44,22 @@ in_rooms!(docker of Docker:
     a_bad_template_is_rejected_with_its_place_and_leaves_nothing,
     a_hostile_program_gets_nowhere_and_its_neighbour_does_not_notice,
     rooms_that_die_or_are_of_an_old_binary_are_replaced_while_they_wait,
+    what_a_killed_worker_left_behind_is_removed_and_nobody_elses,
+);
+in_rooms!(podman of Podman:
+    the_same_files_are_made_as_by_the_library,
+    many_jobs_at_once_are_all_built_with_few_rooms,
+    a_bad_template_is_rejected_with_its_place_and_leaves_nothing,
+    a_hostile_program_gets_nowhere_and_its_neighbour_does_not_notice,
+    rooms_that_die_or_are_of_an_old_binary_are_replaced_while_they_wait,
+    what_a_killed_worker_left_behind_is_removed_and_nobody_elses,
 );
 in_rooms!(process of Process:
     the_same_files_are_made_as_by_the_library,
     many_jobs_at_once_are_all_built_with_few_rooms,
     a_bad_template_is_rejected_with_its_place_and_leaves_nothing,
     a_hostile_program_gets_nowhere_and_its_neighbour_does_not_notice,
+    rooms_that_die_or_are_of_an_old_binary_are_replaced_while_they_wait,
 );
 
 fn sample_job() -> BuildJob {
@@ -371,24 +381,24 @@ async fn rooms_that_die_or_are_of_an_old_binary_are_replaced_while_they_wait(eng
         }
     }
     // Nobody has asked for one, nor does the next job notice.
-    let others = wait_for("other rooms to wait", LIMIT, || async {
-        let now = rooms(engine, &owner);
-        let are_others = now.len() == 2 && now.iter().all(|id| !first.contains(id));
-        if are_others { Ok(now) } else { Err(now) }
-    })
-    .await;
+    let two_besides = async |those: &[String]| {
+        wait_for("other rooms to wait", LIMIT, || async {
+            let now = rooms(engine, &owner);
+            let are_others = now.len() == 2 && now.iter().all(|id| !those.contains(id));
+            if are_others { Ok(()) } else { Err(now) }
+        })
+        .await;
+    };
+    two_besides(&first).await;
     builder.build(&sample_job()).await.unwrap();
+    until_warm(&builder).await;
+    let old = rooms(engine, &owner);
 
     // As an upgrade does it: the new one comes in the place of the old at one moment.
     let new = folder.path().join("new");
     fs::copy(hostile_renderer(), &new).unwrap();
     fs::rename(&new, &binary).unwrap();
-    wait_for("the rooms of the old binary to be gone", LIMIT, || async {
-        let now = rooms(engine, &owner);
-        let are_new = now.len() == 2 && now.iter().all(|id| !others.contains(id));
-        if are_new { Ok(()) } else { Err(now) }
-    })
-    .await;
+    two_besides(&old).await;
     until_warm(&builder).await;
     let answer = builder.build(&hostile_job("fork")).await.unwrap();
     assert_eq!(index(&answer), "0", "the new binary answers");
@@ -493,12 +503,7 @@ async fn a_process_that_cannot_be_confined_is_given_no_job() {
     until_none_are_left(engine, &owner).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_killed_worker_left_behind_is_removed_and_nobody_elses() {
-    leftovers_are_removed(BuildEngine::Docker).await;
-}
-
-async fn leftovers_are_removed(engine: BuildEngine) {
+async fn what_a_killed_worker_left_behind_is_removed_and_nobody_elses(engine: BuildEngine) {
     let (owner, other) = (owner(), owner());
     let binary = render_binary();
     let filled = |owner: String| async move {

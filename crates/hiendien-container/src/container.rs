@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error;
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, ResourcesUlimits};
+use bollard::models::{
+    ContainerCreateBody, ContainerState, HostConfig, HostConfigLogConfig, ResourcesUlimits,
+};
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, InspectContainerOptions,
     ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
@@ -27,10 +29,13 @@ const OWNER_LABEL: &str = "hiendien.owner";
 /// What the engine may take for one call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an engine may take to know that a container has ended, and how often it is asked.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
+const END_TIMEOUT: Duration = Duration::from_secs(15);
 const END_LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Exit code of a program that was ended by `SIGKILL`: the kernel's answer to one that has used up its memory.
 const KILLED: i64 = 128 + 9;
+/// How long it is waited before a container that is still there is removed again; twice as long each time.
+const REMOVE_AGAIN_FIRST: Duration = Duration::from_millis(50);
+const REMOVE_AGAIN_MAX: Duration = Duration::from_secs(7);
 /// One process; the runtime that starts it has a few threads.
 const PIDS_MAX: i64 = 16;
 const NANO_CPUS: i64 = 1_000_000_000;
@@ -88,12 +93,17 @@ impl Started {
                     .docker
                     .inspect_container(&self.id, None::<InspectContainerOptions>)
                     .await;
-                match inspected.ok().and_then(|found| found.state) {
-                    Some(state) if state.oom_killed == Some(true) => return End::OutOfMemory,
-                    Some(state) if self.is_podmans && state.exit_code == Some(KILLED) => {
+                match inspected.map(|found| found.state) {
+                    Ok(Some(state)) if state.oom_killed == Some(true) => return End::OutOfMemory,
+                    Ok(Some(state)) if self.is_podmans && state.exit_code == Some(KILLED) => {
                         return End::OutOfMemory;
                     }
-                    Some(state) if state.running == Some(true) => {
+                    // Podman says `stopped`, which Docker's API does not know, until it has seen the exit code.
+                    Ok(Some(ContainerState {
+                        running: Some(true),
+                        ..
+                    }))
+                    | Err(Error::JsonDataError { .. }) => {
                         tokio::time::sleep(END_LOOK_EVERY).await;
                     }
                     _ => return End::Other,
@@ -116,22 +126,45 @@ impl Drop for Started {
     }
 }
 
+/// Removes a container, and sees that it is gone: Podman refuses while it starts or stops it itself.
 async fn remove(docker: &Docker, id: &str) {
     let options = RemoveContainerOptionsBuilder::new()
         .force(true)
         .v(true)
         .build();
-    match docker.remove_container(id, Some(options)).await {
-        // Gone already, or going, is gone.
-        Ok(())
-        | Err(Error::DockerResponseServerError {
-            status_code: 404 | 409,
-            ..
-        }) => {}
-        Err(error) => {
-            tracing::warn!(%error, container = id, "Could not remove a build container");
+    let removed = async {
+        let mut wait = REMOVE_AGAIN_FIRST;
+        loop {
+            let removed = docker.remove_container(id, Some(options.clone())).await;
+            if is_missing(&removed) {
+                return Ok(());
+            }
+            let there = docker
+                .inspect_container(id, None::<InspectContainerOptions>)
+                .await;
+            if is_missing(&there) {
+                return Ok(());
+            }
+            if wait > REMOVE_AGAIN_MAX {
+                return removed;
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
         }
+    };
+    if let Err(error) = removed.await {
+        tracing::warn!(%error, container = id, "Could not remove a build container, the next start does");
     }
+}
+
+fn is_missing<T>(answer: &Result<T, Error>) -> bool {
+    matches!(
+        answer,
+        Err(Error::DockerResponseServerError {
+            status_code: 404,
+            ..
+        })
+    )
 }
 
 impl Containers {
@@ -265,15 +298,20 @@ impl Containers {
                     .clone(),
             }
         };
-        let options = CreateContainerOptionsBuilder::new().build();
-        let created = docker
-            .create_container(Some(options), self.locked_down(image, &connected, work))
-            .await
-            .map_err(failed)?;
-        let started = Started {
-            id: created.id,
-            docker,
-            is_podmans: connected.is_podman,
+        let wanted = self.locked_down(image, &connected, work);
+        // Whoever gives up on the start does not leave behind what the engine has made of it meanwhile.
+        let created = tokio::spawn(async move {
+            let options = CreateContainerOptionsBuilder::new().build();
+            let created = docker.create_container(Some(options), wanted).await?;
+            Ok(Started {
+                id: created.id,
+                docker,
+                is_podmans: connected.is_podman,
+            })
+        });
+        let started = match created.await {
+            Ok(created) => created.map_err(failed)?,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
         let attach = AttachContainerOptionsBuilder::new()
             .stream(true)

@@ -103,10 +103,11 @@ fn look() -> String {
     }
     // In a container process 1 is itself, whose environment holds nothing of anybody's.
     let environment = fs::read_to_string("/proc/1/environ").unwrap_or_default();
-    let names: Vec<_> = environment
+    let mut names: Vec<_> = environment
         .split('\0')
         .filter_map(|entry| entry.split('=').next())
         .collect();
+    names.sort_unstable();
     found.push(format!(
         "environment of process 1: {}",
         names.join(" ").trim()
