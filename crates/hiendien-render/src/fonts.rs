@@ -171,14 +171,18 @@ pub(crate) fn body(faces: &[Face], weight: u16) -> Option<&Face> {
         .find(|face| face.about.family == BODY && face.about.weight == weight)
 }
 
-/// The face of running text, and those of the family of headings.
+/// What the first screen has most of: the faces of the family of headings, and that of running text unless that family
+/// has a face for it as well.
 pub(crate) fn first_seen(faces: &[Face]) -> impl Iterator<Item = &Face> {
     let family = display(faces).map(|face| face.about.family.as_str());
-    let is_of_display = move |face: &&Face| Some(face.about.family.as_str()) == family;
-    let is_running = |face: &&Face| face.about.family == BODY && face.about.weight == REGULAR;
-    faces
+    let is_of_display = move |face: &Face| Some(face.about.family.as_str()) == family;
+    let has_regular = faces
         .iter()
-        .filter(move |face| is_running(face) || is_of_display(face))
+        .any(|face| is_of_display(face) && face.about.weight == REGULAR);
+    faces.iter().filter(move |face| {
+        let is_running = face.about.family == BODY && face.about.weight == REGULAR;
+        is_of_display(face) || (is_running && !has_regular)
+    })
 }
 
 /// The faces of running text and of `display`, from beside the templates under `root`.

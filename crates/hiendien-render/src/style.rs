@@ -44,8 +44,6 @@ impl Style {
     }
 }
 
-/// Of running text and of headings: what the first screen has most of. A family of headings that has a regular face as
-/// well is one that templates set text in.
 fn preloads(faces: &[Face]) -> Vec<String> {
     fonts::first_seen(faces).map(Face::url).collect()
 }

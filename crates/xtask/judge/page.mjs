@@ -37,6 +37,7 @@ export async function openPage(browser, told, site, at, asked, fault) {
     }
     if (asked("markup")) for (const message of markupFaults(site, at, facts)) fault("markup", at.address, message);
     if (asked("links")) await checkLinks(told.plan, site, at, facts.links, fault);
+    await page.call(layAllOut);
     for (const scheme of SCHEMES) {
       for (const width of WIDTHS) {
         const few = at.more ? FEW_VIEWS.slice(0, 1) : FEW_VIEWS;
@@ -222,6 +223,11 @@ function* markupFaults(site, at, facts) {
   for (const [key, value] of Object.entries(facts.graph)) if (!value) yield `it has no \`og:${key}\``;
   if (facts.graph.url && facts.graph.url !== url) yield `its \`og:url\` is \`${facts.graph.url}\``;
   if (at.kind === "first" && facts.data.length === 0) yield "it has no JSON-LD";
+}
+
+/** Runs in the page: what is laid out late, and cut off at its edges, is laid out and shown whole. */
+function layAllOut() {
+  for (const element of document.querySelectorAll(".later")) element.style.contentVisibility = "visible";
 }
 
 /** Runs in the page: what is wider than the window. */
