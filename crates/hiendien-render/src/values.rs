@@ -409,10 +409,6 @@ pub(crate) fn language(identity: &SiteIdentity) -> &'static str {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::unwrap_used,
-    reason = "a test ends where what it needs is missing"
-)]
 mod tests {
     use std::path::Path;
 

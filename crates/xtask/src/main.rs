@@ -269,7 +269,11 @@ fn main() -> ExitCode {
             run(&[FONTS, RELEASE, IMAGE]).and_then(|()| bench::provision::run_bench(&settings))
         }
         Task::Bench(Bench::Engine(settings)) => {
-            run(&[BENCH_ENGINE]).and_then(|()| bench::engine::run_bench(&settings))
+            let needed: &[Step] = match settings.claims {
+                0 => &[BENCH_ENGINE],
+                _ => &[BENCH_ENGINE, FONTS, RELEASE, IMAGE],
+            };
+            run(needed).and_then(|()| bench::engine::run_bench(&settings))
         }
         Task::Bench(Bench::Sites(settings)) => sites(&settings),
     };

@@ -1,4 +1,4 @@
-//! What the engine alone costs. The measuring program is a crate of its own, since this one has none of ours; the
+//! What the engine alone costs, and what it achieves with real servers on both stores. The measuring program is a crate of its own, since this one has none of ours; the
 //! peer is one outside the workspace, so that what it depends on is nothing of ours.
 
 use std::process::Command;
@@ -13,6 +13,9 @@ pub(crate) struct Settings {
     /// Measure only this engine
     #[arg(long)]
     without_peer: bool,
+    /// Claims each way that are provisioned at the real servers too, on each store; 0 leaves them out
+    #[arg(long, default_value_t = 20)]
+    pub(crate) claims: usize,
     /// What else the measuring program is told; `-- --help` lists it
     #[arg(last = true)]
     arguments: Vec<String>,
@@ -32,5 +35,9 @@ pub(crate) fn run_bench(settings: &Settings) -> anyhow::Result<()> {
         run(crate::outside_cargo(&mut build))?;
         bench.arg("--peer").arg(target.join("release/peer-queue"));
     }
-    run(bench.args(&settings.arguments))
+    run(bench.args(&settings.arguments))?;
+    if settings.claims > 0 {
+        super::provision::on_both_stores(settings.claims)?;
+    }
+    Ok(())
 }

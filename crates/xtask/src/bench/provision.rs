@@ -94,7 +94,7 @@ pub(crate) fn run_bench(settings: &Settings) -> anyhow::Result<()> {
     let ours = Stack::new("/var/tmp/hiendien-bench", "127.83.0");
     let theirs = Stack::new("/var/tmp/hiendien-bench-script", "127.84.0");
     println!("Claim to live, {} claims each way", settings.claims);
-    let (measured, steps) = with_stack(&ours, |stack| service(stack, settings))?;
+    let (measured, steps) = with_stack(&ours, &[], |stack| service(stack, settings.claims))?;
     print_side("hiendien", &measured);
     println!("\nSteps of hiendien one by one, median and 95th percentile in ms:");
     for (step, times) in &steps {
@@ -106,7 +106,7 @@ pub(crate) fn run_bench(settings: &Settings) -> anyhow::Result<()> {
     }
     let mut numbers = json!({ "claims": settings.claims, "hiendien": numbers(&measured) });
     if !settings.without_script {
-        let peer = with_stack(&theirs, |stack| script(stack, settings))?;
+        let peer = with_stack(&theirs, &[], |stack| script(stack, settings))?;
         println!();
         print_side("hiendien", &measured);
         print_side("script", &peer);
@@ -129,10 +129,23 @@ pub(crate) fn run_bench(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Claims provisioned at the real servers on each store, as many one by one as at once.
+pub(crate) fn on_both_stores(claims_each_way: usize) -> anyhow::Result<Value> {
+    let stack = Stack::new("/var/tmp/hiendien-bench", "127.83.0");
+    let mut told = json!({});
+    println!("\nWith real servers, claim to live, {claims_each_way} claims each way:");
+    for (name, besides) in [("SQLite", &[][..]), ("PostgreSQL", &["postgres"])] {
+        let (measured, _) = with_stack(&stack, besides, |stack| service(stack, claims_each_way))?;
+        print_side(name, &measured);
+        told[name] = numbers(&measured);
+    }
+    Ok(told)
+}
+
 fn print_side(name: &str, side: &Measured) {
     for (way, times) in [("one by one", &side.one_by_one), ("at once", &side.at_once)] {
         println!(
-            "{name:<9} {way:<11} p50 {:>7.3} s   p95 {:>7.3} s   last {:>7.3} s",
+            "{name:<10} {way:<11} p50 {:>7.3} s   p95 {:>7.3} s   last {:>7.3} s",
             times.quantile(0.5).as_secs_f64(),
             times.quantile(0.95).as_secs_f64(),
             times.quantile(1.0).as_secs_f64(),
@@ -154,11 +167,12 @@ fn numbers(side: &Measured) -> Value {
 /// Starts the servers that both sides use, and takes them down whatever comes of the work.
 fn with_stack<T>(
     stack: &Stack,
+    besides: &[&str],
     work: impl FnOnce(&Stack) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     stack.lab("down", &["--purge"])?;
     let result = stack
-        .lab("up", &["pebble", "docker", "mail"])
+        .lab("up", &[besides, &["pebble", "docker", "mail"]].concat())
         .and_then(|()| work(stack));
     stack.lab("down", &["--purge"])?;
     result
@@ -167,15 +181,15 @@ fn with_stack<T>(
 /// A running service takes claims from the command line, as a registrar's script would hand them in.
 fn service(
     stack: &Stack,
-    settings: &Settings,
+    claims_each_way: usize,
 ) -> anyhow::Result<(Measured, BTreeMap<String, Times>)> {
     stack.lab("config", &[])?;
     stack.lab("serve", &[&program("release")?.to_string_lossy()])?;
-    let files = claims(&stack.state, 2 * settings.claims + 1)?;
+    let files = claims(&stack.state, 2 * claims_each_way + 1)?;
     let (warm_up, files) = files.split_first().context("there is a claim")?;
     // One claim that does not count: the account at the CA and the mail hosts' certificate are made with it.
     submit(stack, std::slice::from_ref(warm_up))?;
-    let (first, rest) = files.split_at(settings.claims);
+    let (first, rest) = files.split_at(claims_each_way);
 
     let mut one_by_one = Times::default();
     let mut steps: BTreeMap<String, Times> = BTreeMap::new();
