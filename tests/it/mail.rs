@@ -732,6 +732,34 @@ async fn a_letter_reaches_its_reader_as_it_was_written() {
 }
 
 #[tokio::test]
+async fn a_letter_given_up_at_any_moment_does_not_hinder_the_next() {
+    let bed = Bed::start().await;
+    let messages = bed.messages();
+    let letter = |number: u64, what: &str| Letter {
+        id: format!("{what}-{number}-sample"),
+        to: address("chu-quan-mau@elsewhere.test"),
+        subject: format!("Thư {what} {number}"),
+        text: format!("Đây là thư mẫu {what} {number}.\n"),
+        html: None,
+    };
+    for number in 0..25 {
+        let given_up = letter(number, "bo");
+        let moment = Duration::from_millis(number);
+        let _ = tokio::time::timeout(moment, messages.send(&given_up)).await;
+        let next = letter(number, "sau");
+        messages.send(&next).await.unwrap();
+        let raw = bed.await_outside(&next.subject).await;
+        let message = MessageParser::default().parse(&raw).unwrap();
+        let text = message.body_text(0).unwrap();
+        assert_eq!(
+            text.trim_end(),
+            next.text.trim_end(),
+            "nothing else is in it"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_servers_are_asked_without_a_mailbox_and_start_again_after_a_crash() {
     let bed = Bed::start().await;
     bed.put(SHOP).await;
