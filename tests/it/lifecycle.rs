@@ -77,34 +77,6 @@ fn dig(server: u8, name: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Signs in over IMAP; whether the server lets it.
-fn signs_in(lab: &Lab, user: &str, password: &str) -> bool {
-    let script = "import imaplib,ssl,sys\n\
-        c=ssl.create_default_context();c.check_hostname=False;c.verify_mode=ssl.CERT_NONE\n\
-        m=imaplib.IMAP4_SSL(sys.argv[1],993,ssl_context=c)\n\
-        try:\n\x20 m.login(sys.argv[2],sys.stdin.read());print('in')\n\
-        except imaplib.IMAP4.error:print('refused')\n";
-    let (file, secret) = (
-        lab.state().join("run/sign-in.py"),
-        lab.state().join("run/secret"),
-    );
-    std::fs::write(&file, script).unwrap();
-    std::fs::write(&secret, password).unwrap();
-    let output = Command::new("python3")
-        .arg(&file)
-        .args([&net::address(25).to_string(), user])
-        .stdin(std::fs::File::open(&secret).unwrap())
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    told.contains("in\n")
-}
-
 /// All letters that have come to the owner outside.
 fn letters(lab: &Lab) -> String {
     let password = std::fs::read_to_string(lab.state().join("secrets/outside-password")).unwrap();
@@ -141,7 +113,7 @@ async fn a_presence_is_stopped_brought_back_changed_given_up_and_granted_again()
     api.live(name, LIMIT).await;
     let address = format!("{mailbox}@{name}");
     set_password(&lab, &address, "mat-khau-du-dai");
-    assert!(signs_in(&lab, &address, "mat-khau-du-dai"));
+    assert!(lab.signs_in(&address, "mat-khau-du-dai"));
     let first_page = page(&lab, name);
     assert!(first_page.starts_with("HTTP/2 200"), "{first_page}");
 
@@ -158,7 +130,7 @@ async fn a_presence_is_stopped_brought_back_changed_given_up_and_granted_again()
     let notice = page(&lab, name);
     assert!(notice.starts_with("HTTP/2 503"), "{notice}");
     assert!(notice.contains("x-service: suspended"), "{notice}");
-    assert!(!signs_in(&lab, &address, "mat-khau-du-dai"));
+    assert!(!lab.signs_in(&address, "mat-khau-du-dai"));
     assert!(
         dig(53, name).contains("status: NOERROR"),
         "{}",
@@ -177,7 +149,7 @@ async fn a_presence_is_stopped_brought_back_changed_given_up_and_granted_again()
         page(&lab, name).split("\r\n\r\n").nth(1),
         first_page.split("\r\n\r\n").nth(1)
     );
-    assert!(signs_in(&lab, &address, "mat-khau-du-dai"));
+    assert!(lab.signs_in(&address, "mat-khau-du-dai"));
 
     // New content.
     let (_, _, mut changed) = api.get(&format!("/v1/presences/{name}/content")).await;
@@ -189,7 +161,7 @@ async fn a_presence_is_stopped_brought_back_changed_given_up_and_granted_again()
     let body = json!({ "from": mailbox, "to": "cua-hang" });
     done(&api, name, "rename-mailbox", body).await;
     let renamed = format!("cua-hang@{name}");
-    assert!(signs_in(&lab, &renamed, "mat-khau-du-dai"));
+    assert!(lab.signs_in(&renamed, "mat-khau-du-dai"));
     assert!(page(&lab, name).contains(&renamed));
 
     done(
@@ -200,7 +172,7 @@ async fn a_presence_is_stopped_brought_back_changed_given_up_and_granted_again()
     )
     .await;
     set_password(&lab, &renamed, "mat-khau-thu-hai");
-    assert!(signs_in(&lab, &renamed, "mat-khau-thu-hai"));
+    assert!(lab.signs_in(&renamed, "mat-khau-thu-hai"));
 
     let until = "2031-01-01T00:00:00Z";
     done(&api, name, "renew", json!({ "term_ends_at": until })).await;
@@ -211,9 +183,9 @@ async fn a_presence_is_stopped_brought_back_changed_given_up_and_granted_again()
     let registrant =
         json!({ "owner_name": "Chủ mới (mẫu)", "contact_email": "chu-moi@outside.test" });
     done(&api, name, "transfer", json!({ "registrant": registrant })).await;
-    assert!(!signs_in(&lab, &renamed, "mat-khau-thu-hai"));
+    assert!(!lab.signs_in(&renamed, "mat-khau-thu-hai"));
     set_password(&lab, &renamed, "mat-khau-thu-ba");
-    assert!(signs_in(&lab, &renamed, "mat-khau-thu-ba"));
+    assert!(lab.signs_in(&renamed, "mat-khau-thu-ba"));
 
     // Given up: nothing of it is left at any server, and another may have the name.
     done(&api, name, "release", json!({})).await;
@@ -232,7 +204,7 @@ async fn a_presence_is_stopped_brought_back_changed_given_up_and_granted_again()
         dig(10, name)
     );
     assert_eq!(page(&lab, name), "", "no certificate, no page");
-    assert!(!signs_in(&lab, &renamed, "mat-khau-thu-ba"));
+    assert!(!lab.signs_in(&renamed, "mat-khau-thu-ba"));
 
     let mut second = claim.clone();
     second["reference"] = "MAU-CAP-LAI".into();
@@ -241,8 +213,8 @@ async fn a_presence_is_stopped_brought_back_changed_given_up_and_granted_again()
     assert_ne!(accepted["presence"], released["id"]);
     api.live(name, LIMIT).await;
     set_password(&lab, &address, "mat-khau-nguoi-sau");
-    assert!(signs_in(&lab, &address, "mat-khau-nguoi-sau"));
-    assert!(!signs_in(&lab, &address, "mat-khau-thu-ba"));
+    assert!(lab.signs_in(&address, "mat-khau-nguoi-sau"));
+    assert!(!lab.signs_in(&address, "mat-khau-thu-ba"));
     let inbox = imap(
         &lab,
         &net::address(25).to_string(),
@@ -267,7 +239,7 @@ async fn a_presence_is_stopped_brought_back_changed_given_up_and_granted_again()
         stored.iter().all(|place| !place.starts_with(former)),
         "{stored:?}"
     );
-    assert!(signs_in(&lab, &address, "mat-khau-nguoi-sau"));
+    assert!(lab.signs_in(&address, "mat-khau-nguoi-sau"));
     assert!(page(&lab, name).starts_with("HTTP/2 200"));
 }
 

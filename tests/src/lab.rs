@@ -1,5 +1,6 @@
 //! A whole stack of real servers for one test, by the same script that people use.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -210,6 +211,30 @@ impl Lab {
                 .arg(self.state.join("pebble/roots.pem"))
                 .arg(format!("https://{name}{path}")),
         )
+    }
+
+    /// Signs in over IMAP; whether the server lets it.
+    pub fn signs_in(&self, user: &str, password: &str) -> bool {
+        let script = "import imaplib,ssl,sys\n\
+            c=ssl.create_default_context();c.check_hostname=False;c.verify_mode=ssl.CERT_NONE\n\
+            m=imaplib.IMAP4_SSL(sys.argv[1],993,ssl_context=c)\n\
+            try:\n\x20 m.login(sys.argv[2],sys.stdin.read());print('in')\n\
+            except imaplib.IMAP4.error:print('refused')\n";
+        let mut python = Command::new("python3")
+            .args(["-c", script, &net::address(25).to_string(), user])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("python3 runs");
+        let mut stdin = python.stdin.take().expect("its input is piped");
+        let written = stdin.write_all(password.as_bytes());
+        drop(stdin);
+        written.expect("it reads the password");
+        let told = python.wait_with_output().expect("python3 ends");
+        let errors = String::from_utf8_lossy(&told.stderr);
+        assert!(told.status.success(), "{errors}");
+        String::from_utf8_lossy(&told.stdout).contains("in\n")
     }
 
     /// A client of the API, as its operator.

@@ -17,7 +17,7 @@ use crate::claim::content::free_slug;
 use crate::claim::{Network, identifiers};
 use crate::content::{Accent, ImageId, Language, SiteContent};
 use crate::fault::Faults;
-use crate::reader::{Findings, Format, Kind, Lines, Object, Stray, escape, json};
+use crate::reader::{Findings, Format, Kind, Lines, Object, Stray, json, walk};
 
 const CONSENTS_MAX: usize = 2;
 const CLOSURES_MAX: usize = 30;
@@ -85,7 +85,11 @@ pub fn check(bytes: &[u8], facts: &Facts, pictures: &Pictures) -> Result<Checked
         in_texts,
         ..
     } = reading;
-    visit(&value, &mut String::new(), facts, &mut findings);
+    walk(&value, &mut String::new(), &mut |pointer, value| {
+        if let Value::String(text) = value {
+            check_text(text, pointer, facts, &mut findings);
+        }
+    });
     match document {
         Some(document) if findings.faults.is_empty() => {
             let in_texts: Vec<ImageId> = in_texts.into_iter().collect();
@@ -616,46 +620,24 @@ fn shows_phone(url: &str, facts: &Facts) -> bool {
     url.split(['/', '?', '#', '=', '&']).any(is_phone)
 }
 
-/// Goes over the whole document for what no text may hold: a file, and a number of a person's.
-fn visit(value: &Value, pointer: &mut String, facts: &Facts, findings: &mut Findings) {
-    let length = pointer.len();
-    match value {
-        Value::Object(members) => {
-            for (name, member) in members {
-                pointer.push('/');
-                pointer.push_str(&escape(name));
-                visit(member, pointer, facts, findings);
-                pointer.truncate(length);
-            }
-        }
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                pointer.push('/');
-                pointer.push_str(&index.to_string());
-                visit(item, pointer, facts, findings);
-                pointer.truncate(length);
-            }
-        }
-        Value::String(text) => {
-            if sweep::holds_a_file(text) {
-                findings.refuse(
-                    pointer,
-                    "text.file",
-                    "Có tệp nằm trong đoạn chữ này; hãy bỏ đi, tải ảnh lên riêng rồi dùng mã ảnh.",
-                    "there is a file in this text; remove it, upload the image and use its name",
-                );
-                return;
-            }
-            let bare = identifiers::digits(text);
-            if facts.personal_ids.iter().any(|id| bare.contains(id)) {
-                findings.refuse(
-                    pointer,
-                    "text.personal_id",
-                    "Có số định danh cá nhân trong nội dung này; hãy xoá đi để không bị lộ.",
-                    "the personal id stands in this text; remove it, so that it does not become public",
-                );
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+/// What no text of the document may hold, wherever it stands: a file, and a number of a person's.
+fn check_text(text: &str, pointer: &str, facts: &Facts, findings: &mut Findings) {
+    if sweep::holds_a_file(text) {
+        findings.refuse(
+            pointer,
+            "text.file",
+            "Có tệp nằm trong đoạn chữ này; hãy bỏ đi, tải ảnh lên riêng rồi dùng mã ảnh.",
+            "there is a file in this text; remove it, upload the image and use its name",
+        );
+        return;
+    }
+    let bare = identifiers::digits(text);
+    if facts.personal_ids.iter().any(|id| bare.contains(id)) {
+        findings.refuse(
+            pointer,
+            "text.personal_id",
+            "Có số định danh cá nhân trong nội dung này; hãy xoá đi để không bị lộ.",
+            "the personal id stands in this text; remove it, so that it does not become public",
+        );
     }
 }

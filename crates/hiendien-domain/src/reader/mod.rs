@@ -224,6 +224,31 @@ pub(crate) fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
+/// Shows `look` a value and all below it, each with its pointer; a value comes before what is in it.
+pub(crate) fn walk(value: &Value, pointer: &mut String, look: &mut dyn FnMut(&str, &Value)) {
+    look(pointer, value);
+    let length = pointer.len();
+    let mut below = |name: &str, value: &Value| {
+        pointer.push('/');
+        pointer.push_str(name);
+        walk(value, pointer, look);
+        pointer.truncate(length);
+    };
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                below(&escape(name), member);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                below(&index.to_string(), item);
+            }
+        }
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 /// One object under reading; knows which members were asked for.
 pub(crate) struct Object<'a> {
     map: &'a Map<String, Value>,
@@ -277,10 +302,7 @@ impl<'a> Object<'a> {
         max: usize,
         findings: &mut Findings,
     ) -> Option<String> {
-        let text = self.written(name, Lines::One, findings)?;
-        findings
-            .fits(&self.at(name), &text, &(1..=max))
-            .then_some(text)
+        self.sized(name, Lines::One, max, findings)
     }
 
     /// Like [`Object::text`], with line breaks allowed.
@@ -290,7 +312,17 @@ impl<'a> Object<'a> {
         max: usize,
         findings: &mut Findings,
     ) -> Option<String> {
-        let text = self.written(name, Lines::Many, findings)?;
+        self.sized(name, Lines::Many, max, findings)
+    }
+
+    fn sized(
+        &mut self,
+        name: &'static str,
+        lines: Lines,
+        max: usize,
+        findings: &mut Findings,
+    ) -> Option<String> {
+        let text = self.written(name, lines, findings)?;
         findings
             .fits(&self.at(name), &text, &(1..=max))
             .then_some(text)

@@ -9,7 +9,7 @@ use super::super::identifiers::{self, CitizenId};
 use super::super::policy::{self, Policy};
 use super::super::{Person, Post, School};
 use super::{date, spoken};
-use crate::reader::{Findings, Format, Lines, Object, escape};
+use crate::reader::{Findings, Format, Lines, Object, walk};
 use crate::site::hex;
 
 const POSTS_MAX: usize = 100;
@@ -218,7 +218,13 @@ pub(crate) fn check_resume(resume: &Value, pointer: &str, findings: &mut Finding
         return;
     }
     let mut count = 0;
-    check_resume_value(resume, &mut pointer.to_owned(), &mut count, findings);
+    walk(resume, &mut pointer.to_owned(), &mut |pointer, value| {
+        count += 1;
+        if let Value::String(text) = value {
+            findings.has_only_plain_characters(pointer, text, Lines::Many);
+            findings.fits(pointer, text, &(0..=RESUME_TEXT_CHARACTERS_MAX));
+        }
+    });
     if count > RESUME_VALUES_MAX {
         findings.refuse(
             pointer,
@@ -250,39 +256,6 @@ pub(crate) fn check_resume(resume: &Value, pointer: &str, findings: &mut Finding
             "Mục này không đúng dạng của JSON Resume 1.3.1 nên sẽ không hiện trên trang.",
             "this section has not the shape JSON Resume 1.3.1 gives it, so the page will not show it",
         );
-    }
-}
-
-fn check_resume_value(
-    value: &Value,
-    pointer: &mut String,
-    count: &mut usize,
-    findings: &mut Findings,
-) {
-    *count += 1;
-    let length = pointer.len();
-    match value {
-        Value::Object(members) => {
-            for (name, member) in members {
-                pointer.push('/');
-                pointer.push_str(&escape(name));
-                check_resume_value(member, pointer, count, findings);
-                pointer.truncate(length);
-            }
-        }
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                pointer.push('/');
-                pointer.push_str(&index.to_string());
-                check_resume_value(item, pointer, count, findings);
-                pointer.truncate(length);
-            }
-        }
-        Value::String(text) => {
-            findings.has_only_plain_characters(pointer, text, Lines::Many);
-            findings.fits(pointer, text, &(0..=RESUME_TEXT_CHARACTERS_MAX));
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
