@@ -48,11 +48,11 @@ const SITE_BYTES_MAX: usize = 8 * 1024 * 1024;
 const FILES_MAX: usize = 1000;
 /// Compressing less than this does not pay.
 const COMPRESS_BYTES_MIN: usize = 256;
-/// One below the best, which takes twice as long for a sixtieth less. Levels 5 to 9 make tables of many MiB for each file,
-/// however small, and are slower than this one on pages.
-const BROTLI_QUALITY: i32 = 10;
-/// Bounds of the window, which spans the file and no more: what is allocated grows with it.
-const BROTLI_WINDOW_BITS: std::ops::RangeInclusive<i32> = 10..=18;
+/// On pages an eighth of the time of level 10 for a twelfth more octets. Levels 8 and 9 gain nothing and make tables of
+/// many MiB for each file, however small.
+const BROTLI_QUALITY: i32 = 7;
+/// Logarithm of the window's octets. Below 17 the encoder takes the tables of level 9 for every level.
+const BROTLI_WINDOW_BITS: i32 = 18;
 
 /// Why a site was not rendered. A template's fault is told with its file and line.
 #[derive(Debug, thiserror::Error)]
@@ -371,19 +371,11 @@ fn gzipped(octets: &[u8]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-fn window_bits(len: usize) -> i32 {
-    let bits = i32::try_from(len.max(1).ilog2())
-        .unwrap_or(i32::MAX)
-        .saturating_add(1);
-    bits.clamp(*BROTLI_WINDOW_BITS.start(), *BROTLI_WINDOW_BITS.end())
-}
-
 fn brotlied(mut octets: &[u8]) -> io::Result<Vec<u8>> {
     let parameters = brotli::enc::BrotliEncoderParams {
         quality: BROTLI_QUALITY,
-        lgwin: window_bits(octets.len()),
+        lgwin: BROTLI_WINDOW_BITS,
         size_hint: octets.len(),
-        mode: brotli::enc::backward_references::BrotliEncoderMode::BROTLI_MODE_TEXT,
         ..Default::default()
     };
     let mut out = Vec::new();

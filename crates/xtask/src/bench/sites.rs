@@ -492,7 +492,7 @@ fn hugo(source: &Path, out: &Path) -> anyhow::Result<()> {
 fn compress(directory: &Path, at_once: usize) -> anyhow::Result<()> {
     const FIND: &str = r#"find "$1" -type f \( -name '*.html' -o -name '*.css' -o -name '*.xml' -o -name '*.json' -o -name '*.svg' -o -name '*.webmanifest' -o -name '*.txt' \) -size +255c -print0"#;
     let script = format!(
-        "{FIND} | xargs -0 -r -P \"$2\" -n 40 gzip -9 -n -k && {FIND} | xargs -0 -r -P \"$2\" -n 40 brotli -q 10 -k"
+        "{FIND} | xargs -0 -r -P \"$2\" -n 40 gzip -9 -n -k && {FIND} | xargs -0 -r -P \"$2\" -n 40 brotli -q 7 -w 18 -k"
     );
     run(Command::new("sh")
         .args(["-c", &script, "sh"])
