@@ -1,80 +1,101 @@
-//! The pictures of a template's sample, as they join its site.
+//! The pictures of a template's sample, made as those of an owner are: by the program of the build container.
 //!
 //! A sample names pictures by the hash of what lies in its folder `sample`, as an owner's upload is named.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use aws_lc_rs::digest;
-use hiendien_domain::site::{FileTree, SiteFile, hex};
-use serde_json::Value;
+use hiendien_domain::content::{ImageId, Picture, SiteContent};
+use hiendien_domain::site::{FileTree, hex};
+use hiendien_render::job::{ImageJob, image_octets, read_picture};
 
 /// Bytes of an image's name: the first 128 bits of the hash of what was uploaded.
 const NAME_BYTES: usize = 16;
 
-/// Adds the files of all pictures that are in `content`, wherever.
-pub fn add(
-    tree: &mut FileTree,
-    templates: &Path,
-    template: &str,
-    content: &Value,
-) -> anyhow::Result<()> {
-    let mut wanted = BTreeMap::new();
-    find(content, &mut wanted);
-    if wanted.is_empty() {
-        return Ok(());
+/// All pictures of a template's sample.
+#[derive(Debug, Default)]
+pub struct Album(BTreeMap<ImageId, (Picture, FileTree)>);
+
+impl Album {
+    /// Makes a picture of each file in the sample's folder; of none where there is no folder.
+    pub fn make(templates: &Path, template: &str, renderer: &Path) -> anyhow::Result<Self> {
+        let directory = templates.join(template).join("sample");
+        let mut album = Self::default();
+        if !directory.exists() {
+            return Ok(album);
+        }
+        for entry in fs::read_dir(&directory)? {
+            let path = entry?.path();
+            let upload = fs::read(&path)?;
+            let hash = digest::digest(&digest::SHA256, &upload);
+            let id: ImageId = hex(&hash.as_ref()[..NAME_BYTES]).parse()?;
+            let job = ImageJob { id, upload };
+            let made = make(&job, renderer).with_context(|| format!("`{}`", path.display()))?;
+            album.0.insert(job.id, made);
+        }
+        Ok(album)
     }
-    let directory = templates.join(template).join("sample");
-    let listed = fs::read_dir(&directory).with_context(|| {
-        format!(
-            "the sample has pictures, but there is no `{}`",
-            directory.display()
-        )
-    })?;
-    let mut uploads = BTreeMap::new();
-    for entry in listed {
-        let octets = fs::read(entry?.path())?;
-        let hash = digest::digest(&digest::SHA256, &octets);
-        uploads.insert(hex(&hash.as_ref()[..NAME_BYTES]), octets);
-    }
-    for (id, widths) in wanted {
-        let octets = uploads
-            .get(&id)
-            .with_context(|| format!("no file in `{}` has the hash `{id}`", directory.display()))?;
-        for width in widths {
-            for (form, media_type) in [
-                ("avif", "image/avif"),
-                ("webp", "image/webp"),
-                ("jpg", "image/jpeg"),
-            ] {
-                let file = SiteFile {
-                    media_type: media_type.to_owned(),
-                    identity: octets.clone(),
-                    gzip: None,
-                    brotli: None,
-                };
-                tree.insert(&format!("anh/{id}-{width}.{form}"), file)?;
+
+    /// Adds the files of all pictures that the content shows. One whose form is not as the content tells is an error,
+    /// since its page would be laid out wrong.
+    pub fn add(&self, content: &SiteContent, tree: &mut FileTree) -> anyhow::Result<()> {
+        for shown in pictures(content)? {
+            let (made, files) = self
+                .0
+                .get(&shown.id)
+                .with_context(|| format!("the sample has no file of the hash `{}`", shown.id))?;
+            let told = Picture {
+                alt: made.alt.clone(),
+                ..shown.clone()
+            };
+            if told != *made {
+                bail!("a picture is told as {shown:?}, but was made as {made:?}");
+            }
+            for (path, file) in files.iter() {
+                if tree.get(path).is_none() {
+                    tree.insert(path, file.clone())?;
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
-/// Ids and widths of the pictures in a value.
-fn find(value: &Value, wanted: &mut BTreeMap<String, Vec<u64>>) {
-    match value {
-        Value::Object(members) => {
-            if let (Some(Value::String(id)), Some(Value::Array(widths))) =
-                (members.get("id"), members.get("widths"))
-            {
-                let widths = widths.iter().filter_map(Value::as_u64).collect();
-                wanted.insert(id.clone(), widths);
+fn make(job: &ImageJob, renderer: &Path) -> anyhow::Result<(Picture, FileTree)> {
+    let mut child = Command::new(renderer)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run `{}`", renderer.display()))?;
+    // It reads its whole job before it answers.
+    let mut input = child.stdin.take().context("its input is piped")?;
+    input.write_all(&image_octets(job)?)?;
+    drop(input);
+    let answer = child.wait_with_output()?.stdout;
+    read_picture(&job.id, &answer)?.map_err(|fault| anyhow::anyhow!("it is refused: {fault}"))
+}
+
+/// Every picture in the content, wherever.
+fn pictures(content: &SiteContent) -> anyhow::Result<Vec<Picture>> {
+    fn find(value: &serde_json::Value, found: &mut Vec<Picture>) {
+        if let Ok(picture) = serde_json::from_value(value.clone()) {
+            found.push(picture);
+        } else if let Some(members) = value.as_object() {
+            for member in members.values() {
+                find(member, found);
             }
-            members.values().for_each(|member| find(member, wanted));
+        } else if let Some(items) = value.as_array() {
+            for item in items {
+                find(item, found);
+            }
         }
-        Value::Array(items) => items.iter().for_each(|item| find(item, wanted)),
-        _ => {}
     }
+    let mut found = Vec::new();
+    find(&serde_json::to_value(content)?, &mut found);
+    Ok(found)
 }

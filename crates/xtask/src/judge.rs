@@ -181,7 +181,8 @@ impl Sites {
     fn serve(settings: &Settings, arguments: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new(built("debug", "site-lab")?);
         command
-            .args(["serve", "--address", ADDRESS])
+            .args(["serve", "--address", ADDRESS, "--renderer"])
+            .arg(built("release", "hiendien-render")?)
             .args(arguments);
         for template in &settings.template {
             command.args(["--template", template]);

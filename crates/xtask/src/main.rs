@@ -260,11 +260,15 @@ fn main() -> ExitCode {
         Task::Image => run(&[PROGRAM, IMAGE]).and_then(|()| pack_image()),
         Task::Dev { down: true } => dev::down(),
         Task::Dev { down: false } => run(&[FONTS, PROGRAM, IMAGE]).and_then(|()| dev::up()),
-        Task::Site(settings) => run(&[FONTS]).and_then(|()| site::write(&settings)),
+        Task::Site(settings) => {
+            run(&[FONTS, SITE_LAB, IMAGE]).and_then(|()| site::write(&settings))
+        }
         Task::Chaos(settings) => {
             run(&[FONTS, PROGRAM, IMAGE]).and_then(|()| chaos::run_chaos(&settings))
         }
-        Task::Judge(settings) => run(&[FONTS, SITE_LAB]).and_then(|()| judge::run_judge(&settings)),
+        Task::Judge(settings) => {
+            run(&[FONTS, SITE_LAB, IMAGE]).and_then(|()| judge::run_judge(&settings))
+        }
         Task::Bench(Bench::Provision(settings)) => {
             run(&[FONTS, RELEASE, IMAGE]).and_then(|()| bench::provision::run_bench(&settings))
         }

@@ -352,6 +352,18 @@ fn skills(resume: &Value, section: &str, name: &str, level: &str) -> Vec<Skill> 
     entries(resume, section).filter_map(skill).collect()
 }
 
+const PROJECTS: Section = Section {
+    name: "projects",
+    titles: &["name"],
+    organisation: "entity",
+};
+
+/// What the projects of a résumé are called on its page.
+pub(crate) fn project_titles(resume: &Value) -> Vec<String> {
+    let projects = section(resume, &PROJECTS, Language::default());
+    projects.into_iter().map(|project| project.title).collect()
+}
+
 /// What a CV is made from.
 pub(crate) struct Cv<'a> {
     pub(crate) full_name: &'a str,
@@ -453,7 +465,7 @@ impl Cv<'_> {
             links: own_site.into_iter().chain(profiles).collect(),
             work: read("work", &["position"], "name"),
             volunteer: read("volunteer", &["position"], "organization"),
-            projects: read("projects", &["name"], "entity"),
+            projects: section(resume, &PROJECTS, language),
             education,
             awards: read("awards", &["title"], "awarder"),
             certificates: read("certificates", &["name"], "issuer"),

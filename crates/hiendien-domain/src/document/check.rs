@@ -8,12 +8,12 @@ use url::Url;
 use super::page::{self, Pictures};
 use super::{
     Business, CONTENT_BYTES_MAX, Checked, Closure, Consent, Cv, Document, Facts, Links, Page,
-    Photo, Post, Product, Purpose, RESERVED_SLUGS,
+    Photo, Post, Product, ProjectPhoto, Purpose, RESERVED_SLUGS,
 };
 use crate::claim::check::business::{all_hours, bank, geo, price};
 use crate::claim::check::person::check_resume;
 use crate::claim::check::{date, moment, sweep};
-use crate::claim::content::free_slug;
+use crate::claim::content::{free_slug, project_titles};
 use crate::claim::{Network, identifiers};
 use crate::content::{Accent, ImageId, Language, SiteContent};
 use crate::fault::Faults;
@@ -23,6 +23,8 @@ const CONSENTS_MAX: usize = 2;
 const CLOSURES_MAX: usize = 30;
 const PRODUCTS_MAX: usize = 200;
 const GALLERY_MAX: usize = 30;
+const PROJECT_PHOTOS_MAX: usize = 30;
+const PROJECT_CHARACTERS_MAX: usize = 200;
 const POSTS_MAX: usize = 100;
 const PAGES_MAX: usize = 20;
 const TAGS_MAX: usize = 10;
@@ -443,11 +445,55 @@ impl<'a> Reading<'a> {
             check_resume(resume, &object.at("resume"), &mut self.findings);
         }
         let portrait = self.photo(&mut object, "portrait");
+        let projects = resume
+            .or(self.facts.resume.as_ref())
+            .map(project_titles)
+            .unwrap_or_default();
+        let mut project_photos: Vec<ProjectPhoto> = Vec::new();
+        for item in object.objects("project_photos", PROJECT_PHOTOS_MAX, &mut self.findings) {
+            project_photos.extend(self.project_photo(item, &projects, &project_photos));
+        }
         object.finish(&mut self.findings);
         Cv {
             resume: resume.cloned(),
             portrait,
+            project_photos,
         }
+    }
+
+    fn project_photo(
+        &mut self,
+        mut object: Object<'a>,
+        projects: &[String],
+        before: &[ProjectPhoto],
+    ) -> Option<ProjectPhoto> {
+        let project = object.text("project", PROJECT_CHARACTERS_MAX, &mut self.findings);
+        let pointer = object.at("project");
+        if let Some(name) = &project {
+            if !projects.contains(name) {
+                self.findings.refuse(
+                    &pointer,
+                    "project.unknown",
+                    "Bản CV không có dự án nào tên như vậy; hãy chép đúng `name` của một dự án trong `resume.projects`.",
+                    "the résumé has no project of this name; copy the `name` of one in `resume.projects`",
+                );
+            } else if before.iter().any(|other| other.project == *name) {
+                self.findings.refuse(
+                    &pointer,
+                    "project.twice",
+                    "Dự án này đã có ảnh ở trên; mỗi dự án một ảnh, hãy chỉ giữ một.",
+                    "this project has a photo above; keep one for each project",
+                );
+            }
+        }
+        let photo = object
+            .object("photo", &mut self.findings)
+            .and_then(|photo| self.read_photo(photo));
+        object.finish(&mut self.findings);
+        Some(ProjectPhoto {
+            project: project?,
+            photo: photo?,
+        })
     }
 
     fn posts(&mut self, object: &mut Object<'a>) -> Vec<Post> {

@@ -121,6 +121,7 @@ impl Facts {
         Cv {
             resume: Some(resume),
             portrait: content.portrait.as_ref().map(photo),
+            project_photos: Vec::new(),
         }
     }
 }

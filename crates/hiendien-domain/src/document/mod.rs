@@ -241,6 +241,20 @@ pub struct Cv {
     resume: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     portrait: Option<Photo>,
+    /// What was made, for templates that show projects large.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default, length(max = 30))]
+    project_photos: Vec<ProjectPhoto>,
+}
+
+/// JSON Resume has no place for the picture of a project.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct ProjectPhoto {
+    /// The project's `name` in the résumé.
+    #[schemars(length(min = 1, max = 200))]
+    project: String,
+    photo: Photo,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]

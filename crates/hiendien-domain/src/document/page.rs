@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{Business, Document, Facts, Links, Photo, Purpose};
 use crate::claim::content::{self as from_claim, bank_transfer, opening_hours};
 use crate::content::{
-    BusinessContent, Closure, CvContent, ImageId, Language, Link, Page, Picture, Post, Product,
-    SiteContent,
+    BusinessContent, Closure, CvContent, Experience, ImageId, Language, Link, Page, Picture, Post,
+    Product, SiteContent,
 };
 
 /// Uploaded images by name, without what they show.
@@ -198,6 +198,12 @@ fn cv(page: &mut CvContent, document: &Document, facts: &Facts, album: &Album<'_
         };
     }
     page.portrait = written.and_then(|cv| album.optional(cv.portrait.as_ref()));
+    for shown in written.into_iter().flat_map(|cv| &cv.project_photos) {
+        let named = |project: &&mut Experience| project.title == shown.project;
+        if let Some(project) = page.projects.iter_mut().find(named) {
+            project.picture = album.picture(&shown.photo);
+        }
+    }
 }
 
 fn shown_post(post: &super::Post, album: &Album<'_>) -> Post {
@@ -222,7 +228,13 @@ fn shown_pictures(content: &SiteContent) -> Pictures {
             let own = page.cover.iter().chain(&page.gallery).chain(products);
             (own.collect(), &page.posts)
         }
-        SiteContent::Cv(page) => (page.portrait.iter().collect(), &page.posts),
+        SiteContent::Cv(page) => {
+            let projects = page
+                .projects
+                .iter()
+                .filter_map(|project| project.picture.as_ref());
+            (page.portrait.iter().chain(projects).collect(), &page.posts)
+        }
     };
     let covers = posts.iter().filter_map(|post| post.cover.as_ref());
     let mut all = Pictures::new();
