@@ -1,6 +1,7 @@
 //! Sites: every template with every kind of content, and how their revisions are kept.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -167,6 +168,7 @@ fn check_page(site: &str, path: &str, html: &str, host: &str) {
 
 #[test]
 fn every_template_shows_every_content_without_a_script_or_a_gap() {
+    let mut revisions = String::new();
     for (site, template, content) in all_sites() {
         let tree = render(&template, &content).unwrap_or_else(|error| panic!("{site}: {error}"));
         assert_eq!(
@@ -174,6 +176,7 @@ fn every_template_shows_every_content_without_a_script_or_a_gap() {
             tree,
             "{site} is deterministic"
         );
+        writeln!(revisions, "{} {site}", tree.revision().as_str()).unwrap();
         let identity = match &content {
             SiteContent::Business(business) => &business.site,
             SiteContent::Cv(cv) => &cv.site,
@@ -251,6 +254,8 @@ fn every_template_shows_every_content_without_a_script_or_a_gap() {
             assert!(page.contains(&business.legal.tax_id));
         }
     }
+    // The same on every machine. One that has changed here changes at its next build.
+    insta::assert_snapshot!("revisions", revisions);
 }
 
 /// Words of the interface are there in both languages, and a CV is a PDF that is the same each time.
