@@ -302,7 +302,7 @@ proptest! {
 }
 
 /// What the edge serves at a path, its body alone.
-fn served(lab: &Lab, name: &str, path: &str) -> Vec<u8> {
+pub(crate) fn served(lab: &Lab, name: &str, path: &str) -> Vec<u8> {
     let output = Command::new("curl")
         .args(["--silent", "--max-time", "10"])
         .args(["--resolve", &format!("{name}:443:{}", net::address(80))])

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use flate2::{Compression, Crc, write::ZlibEncoder};
 use hiendien_container::ContainerBuilder;
@@ -15,8 +15,14 @@ use hiendien_engine::ports::{Origin, PictureFiles, SiteStore};
 use hiendien_engine::store::Intake;
 use hiendien_store::Place;
 use integration_tests::conformance::store::claim;
+use integration_tests::lab::{Lab, root, variant};
 use integration_tests::site::{BuildEngine, builder_settings, render_binary};
 use integration_tests::world::World;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::contents::served;
+use crate::lifecycle::done;
 
 fn chunk(kind: [u8; 4], inner: &[u8]) -> Vec<u8> {
     let mut crc = Crc::new();
@@ -139,4 +145,111 @@ async fn a_picture_is_made_in_a_container_of_its_own_and_joins_the_revision() {
     let served = world.revisions.file(presence, &revision, &path).await;
     assert_eq!(served.unwrap().unwrap().media_type, "image/avif");
     builder.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_is_uploaded_shown_and_kept_while_the_site_shows_it() {
+    let lab = Lab::start();
+    let api = lab.api();
+    let name = "mau-so-1.biz.vn";
+    let claim = variant("pho-shop.json", 1);
+    let (status, _, _) = api.submit(claim.to_string(), "first").await;
+    assert_eq!(status, 202);
+    let presence = api.live(name, Duration::from_secs(90)).await;
+    let images = format!("/v1/presences/{name}/images");
+    let upload = std::fs::read(root().join("site-templates/food-drink/sample/mon-pho.webp"));
+    let upload = upload.unwrap();
+
+    let send = api
+        .request(Method::POST, &images)
+        .header("prefer", "wait=60")
+        .body(upload.clone());
+    let (status, headers, image) = api.send(send).await;
+    assert_eq!(
+        (status, &image["state"]),
+        (200, &json!("ready")),
+        "{image:#}"
+    );
+    let id = image["id"].as_str().unwrap();
+    let at = headers["location"].to_str().unwrap().to_owned();
+    assert_eq!(
+        at,
+        format!(
+            "/v1/presences/{}/images/{id}",
+            presence["id"].as_str().unwrap()
+        )
+    );
+    let (status, _, listed) = api.get(&images).await;
+    assert_eq!((status, &listed["images"][0]["id"]), (200, &image["id"]));
+    let again = api.request(Method::POST, &images).body(upload);
+    let (status, _, same) = api.send(again).await;
+    assert_eq!(
+        (status, &same),
+        (200, &image),
+        "the same octets are the same image"
+    );
+    let not_one = api
+        .request(Method::POST, &images)
+        .body("GIF89a and no more");
+    let (status, _, problem) = api.send(not_one).await;
+    assert_eq!(
+        (status, &problem["errors"][0]["code"]),
+        (422, &json!("image.gif")),
+        "{problem:#}"
+    );
+
+    let with = json!({ "content": "content/v1",
+        "business": { "cover": { "image": id, "alt": "Tô phở (ảnh mẫu)" } } });
+    let without = json!({ "content": "content/v1" });
+    let revision = async || api.get(&format!("/v1/presences/{name}")).await.2["revision"].clone();
+    done(&api, name, "publish", json!({ "content": with })).await;
+    let shows = revision().await;
+    assert!(lab.page(name, "/").contains(r#"alt="Tô phở (ảnh mẫu)""#));
+    for form in Form::ALL {
+        let file = format!("/anh/{id}-320.{}", form.extension());
+        assert!(form.begins(&served(&lab, name, &file)), "{file}");
+    }
+    let remove = async || api.send(api.request(Method::DELETE, &at)).await;
+    let (status, _, problem) = remove().await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (409, &json!("image_in_use")),
+        "{problem:#}"
+    );
+
+    // Its content shows it no more, but the site does: it was rolled back.
+    done(&api, name, "publish", json!({ "content": without })).await;
+    done(&api, name, "rollback", json!({ "revision": shows })).await;
+    let (status, _, problem) = remove().await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (409, &json!("image_in_use")),
+        "{problem:#}"
+    );
+
+    // Once removed, an earlier revision still has it whole.
+    done(&api, name, "publish", json!({ "content": without })).await;
+    let plain = revision().await;
+    assert_eq!(remove().await.0, 204);
+    assert_eq!(api.get(&at).await.0, 404);
+    done(&api, name, "rollback", json!({ "revision": shows })).await;
+    assert!(Form::Avif.begins(&served(&lab, name, &format!("/anh/{id}-320.avif"))));
+
+    // A damaged one cannot be built anew without it: the site goes on to what its content is meant to be.
+    let id = presence["id"].as_str().unwrap();
+    let blobs = lab.state().join(format!("revisions/{id}/blobs"));
+    let mut damaged = 0;
+    for entry in std::fs::read_dir(&blobs).unwrap_or_else(|error| panic!("{blobs:?}: {error}")) {
+        let path = entry.unwrap().path();
+        let mut octets = std::fs::read(&path).unwrap();
+        if Form::Avif.begins(&octets) {
+            let last = octets.len() - 1;
+            octets[last] ^= 1;
+            std::fs::write(path, octets).unwrap();
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 0);
+    done(&api, name, "repair", json!({})).await;
+    assert_eq!(revision().await, plain);
 }

@@ -239,12 +239,23 @@ pub(crate) async fn remove(
     path: Parts<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let AxumPath((which, image)) = path.map_err(|_| not_found("that"))?;
-    let (presence, image) = named(&state, &caller, &which, &image).await?;
-    match state.pictures.remove(presence, &image).await? {
-        Removed::InUse => {
-            let detail = "the site shows it: publish content without it first";
-            Err(Problem::new(StatusCode::CONFLICT, "image_in_use", detail))
+    let presence = seen_presence(&state, &caller, &which).await?;
+    let image: ImageId = image.parse().map_err(|_| not_found(&image))?;
+    let in_use = || {
+        let detail = "the site shows it: publish content without it first";
+        Problem::new(StatusCode::CONFLICT, "image_in_use", detail)
+    };
+    // After a rollback the site shows what its content does not.
+    if let Some(revision) = &presence.revision {
+        let served = state.shelf.revision(presence.id, revision).await?;
+        let shows = |path: &String| path.starts_with(&format!("anh/{image}-"));
+        if served.is_some_and(|served| served.files.keys().any(shows)) {
+            return Err(in_use());
         }
+    }
+    let presence = presence.id;
+    match state.pictures.remove(presence, &image).await? {
+        Removed::InUse => Err(in_use()),
         // What an earlier attempt left of it goes as well.
         Removed::Removed | Removed::Unknown => {
             state.picture_files.remove_image(presence, &image).await?;

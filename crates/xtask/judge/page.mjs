@@ -33,6 +33,8 @@ export async function openPage(browser, told, site, at, asked, fault) {
       fault("weight", at.address, `${at.weight.bytes} bytes without photos: ${parts.join(", ")}`);
     }
     if (asked("requests")) {
+      // The icon is asked for when the browser likes.
+      await seen.quiet();
       for (const message of seen.faults(site)) fault("requests", at.address, message);
     }
     if (asked("markup")) for (const message of markupFaults(site, at, facts)) fault("markup", at.address, message);

@@ -73,8 +73,8 @@ async fn add_pictures(
 }
 
 /// The revision that is served, whole again: where it is damaged it is built anew from what it was
-/// built from. `meant` is built where nothing can be known of the served one. A site that was rolled
-/// back stays so.
+/// built from. `meant` is built where nothing can be known of the served one, or its pictures are gone.
+/// Otherwise a site that was rolled back stays so.
 pub(crate) async fn mend_site(run: &Run, meant: BuildJob) -> Result<RevisionHash, PortError> {
     let (shelf, presence) = (&run.ports.shelf, run.presence.id);
     let Some(served) = &run.presence.revision else {
@@ -88,10 +88,23 @@ pub(crate) async fn mend_site(run: &Run, meant: BuildJob) -> Result<RevisionHash
     let content = shelf.content(presence, served).await.ok().flatten();
     let content = content.and_then(|json| serde_json::from_slice(&json).ok());
     let job = match (was.and_then(|was| was.template), content) {
-        (Some(template), Some(content)) => BuildJob { template, content },
+        (Some(template), Some(content)) if has_pictures(run, &content).await? => {
+            BuildJob { template, content }
+        }
         _ => meant,
     };
     build_site(run, &job).await
+}
+
+/// Whether all pictures of the content are kept: those of content that is not meant any more may have been removed.
+async fn has_pictures(run: &Run, content: &SiteContent) -> Result<bool, PortError> {
+    for picture in &content.site().pictures {
+        let kept = run.ports.picture_files.files(run.presence.id, picture);
+        if kept.await?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Makes the revision the one that is served.
