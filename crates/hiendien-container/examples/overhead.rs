@@ -76,6 +76,9 @@ async fn measure(
         content: content.clone(),
     };
     let (mut here, mut there) = (Vec::new(), Vec::new());
+    // Tells why, where no room can be started.
+    let first = builder.build(&job).await;
+    first.map_err(|error| ErrorChain(&error).to_string())?;
     for number in 0..builds + UNMEASURED {
         let full = async {
             while builder.warm_rooms() < WARM {

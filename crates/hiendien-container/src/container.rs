@@ -328,6 +328,20 @@ impl Containers {
             .start_container(id, None::<StartContainerOptions>)
             .await
             .map_err(failed)?;
+        let found = docker
+            .inspect_container(id, None::<InspectContainerOptions>)
+            .await
+            .map_err(failed)?;
+        let dropped = limits_dropped(&found.host_config.unwrap_or_default());
+        if !dropped.is_empty() {
+            return Err(Trouble {
+                action: format!(
+                    "limiting what a job uses in the engine at `{}` (run it as root, or give it cgroup v2 with these controllers)",
+                    self.socket.display()
+                ),
+                cause: format!("it drops the limits of {}", dropped.join(", ")),
+            });
+        }
         let output = output.filter_map(async |said| match said {
             Ok(LogOutput::StdOut { message }) => Some(Ok(Said::Answer(message))),
             Ok(LogOutput::StdErr { message }) => Some(Ok(Said::Fault(message))),
@@ -415,6 +429,20 @@ async fn clear(docker: &Docker, owner: &str) -> Result<usize, Error> {
 }
 
 /// Whole or not at all: others may read it while it is written.
+/// The limits that a container was started without. An engine drops what it cannot hold and need not tell: without root
+/// and with cgroup v1 Podman drops them all.
+fn limits_dropped(found: &HostConfig) -> Vec<&'static str> {
+    let is_held = |limit: Option<i64>| limit.is_some_and(|limit| limit > 0);
+    [
+        ("memory", is_held(found.memory)),
+        ("pids", is_held(found.pids_limit)),
+        ("cpu", is_held(found.nano_cpus) || is_held(found.cpu_quota)),
+    ]
+    .into_iter()
+    .filter_map(|(controller, is_held)| (!is_held).then_some(controller))
+    .collect()
+}
+
 fn write_readable(path: &Path, text: &str) -> std::io::Result<()> {
     if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
         return Ok(());
@@ -426,4 +454,41 @@ fn write_readable(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::write(&new, text)?;
     std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644))?;
     std::fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_an_engine_drops_are_seen() {
+        let of_docker = HostConfig {
+            memory: Some(128 << 20),
+            pids_limit: Some(PIDS_MAX),
+            nano_cpus: Some(NANO_CPUS),
+            ..HostConfig::default()
+        };
+        assert_eq!(limits_dropped(&of_docker), [""; 0]);
+        let of_podman = HostConfig {
+            nano_cpus: Some(0),
+            cpu_quota: Some(100_000),
+            ..of_docker.clone()
+        };
+        assert_eq!(limits_dropped(&of_podman), [""; 0]);
+        let of_podman_without_root = HostConfig {
+            memory: Some(0),
+            pids_limit: Some(0),
+            nano_cpus: Some(0),
+            ..HostConfig::default()
+        };
+        assert_eq!(
+            limits_dropped(&of_podman_without_root),
+            ["memory", "pids", "cpu"]
+        );
+        let without_swap_accounting = HostConfig {
+            memory_swap: Some(-1),
+            ..of_docker
+        };
+        assert_eq!(limits_dropped(&without_swap_accounting), [""; 0]);
+    }
 }
