@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hiendien_container::{ContainerBuilder, Engine, image_archive, image_files};
+use hiendien_container::{ConfinedBuilder, Engine, image_archive, image_files};
 use hiendien_domain::content::SiteContent;
 use hiendien_domain::site::FileTree;
 use hiendien_engine::ports::{BuildJob, ErrorChain, FailureKind, PortError, SiteBuilder};
@@ -120,7 +120,7 @@ async fn until_none_are_left(engine: BuildEngine, owner: &str) {
     .await;
 }
 
-async fn until_warm(builder: &ContainerBuilder) {
+async fn until_warm(builder: &ConfinedBuilder) {
     wait_for("the rooms to be warm", LIMIT, || async {
         match builder.warm_rooms() {
             2 => Ok(()),
@@ -132,7 +132,7 @@ async fn until_warm(builder: &ContainerBuilder) {
 
 async fn the_same_files_are_made_as_by_the_library(engine: BuildEngine) {
     let owner = owner();
-    let builder = ContainerBuilder::start(builder_settings(engine, &owner, render_binary()));
+    let builder = ConfinedBuilder::start(builder_settings(engine, &owner, render_binary()));
     // The program is one and the same everywhere: in the other rooms a few sites show that.
     let count = if engine == BuildEngine::Docker {
         usize::MAX
@@ -162,7 +162,7 @@ async fn the_same_files_are_made_as_by_the_library(engine: BuildEngine) {
 async fn many_jobs_at_once_are_all_built_with_few_rooms(engine: BuildEngine) {
     let owner = owner();
     let settings = builder_settings(engine, &owner, render_binary());
-    let builder = Arc::new(ContainerBuilder::start(settings));
+    let builder = Arc::new(ConfinedBuilder::start(settings));
     let jobs = (0..25).map(|number| {
         let builder = Arc::clone(&builder);
         let mut job = sample_job();
@@ -202,7 +202,7 @@ async fn a_bad_template_is_rejected_with_its_place_and_leaves_nothing(engine: Bu
     let folder = tempfile::tempdir().unwrap();
     folder.path().clone_into(&mut settings.templates);
     let changed = folder.path().join(TEMPLATE);
-    let builder = ContainerBuilder::start(settings);
+    let builder = ConfinedBuilder::start(settings);
     let doubled = "{% set all = namespace(text='0123456789abcdef') %}{% for i in range(40) %}{% set all.text = all.text ~ all.text %}{% endfor %}x";
     let too_large = format!("page `index.html` of template `{TEMPLATE}` is larger than");
     let cases = [
@@ -285,7 +285,7 @@ fn index(tree: &FileTree) -> String {
     String::from_utf8(tree.get("index.html").unwrap().identity.clone()).unwrap()
 }
 
-async fn timed(builder: &ContainerBuilder) -> Duration {
+async fn timed(builder: &ConfinedBuilder) -> Duration {
     let began = Instant::now();
     builder.build(&sample_job()).await.unwrap();
     began.elapsed()
@@ -295,9 +295,9 @@ async fn a_hostile_program_gets_nowhere_and_its_neighbour_does_not_notice(engine
     let (owner, of_neighbour) = (owner(), owner());
     let mut settings = builder_settings(engine, &owner, hostile_renderer());
     settings.timeout = Duration::from_secs(3);
-    let builder = ContainerBuilder::start(settings);
+    let builder = ConfinedBuilder::start(settings);
     let neighbour =
-        ContainerBuilder::start(builder_settings(engine, &of_neighbour, render_binary()));
+        ConfinedBuilder::start(builder_settings(engine, &of_neighbour, render_binary()));
     until_warm(&neighbour).await;
     let mut usual = timed(&neighbour).await;
     until_warm(&neighbour).await;
@@ -363,7 +363,7 @@ async fn rooms_that_die_or_are_of_an_old_binary_are_replaced_while_they_wait(eng
     let owner = owner();
     let binary = folder.path().join("renderer");
     fs::copy(render_binary(), &binary).unwrap();
-    let builder = ContainerBuilder::start(builder_settings(engine, &owner, binary.clone()));
+    let builder = ConfinedBuilder::start(builder_settings(engine, &owner, binary.clone()));
     until_warm(&builder).await;
     let first = rooms(engine, &owner);
     for id in &first {
@@ -419,7 +419,7 @@ async fn without_an_engine_or_a_binary_it_is_told_what_to_do_and_building_goes_o
         files: folder.path().to_owned(),
     };
     fs::write(&settings.render_binary, "not yet").unwrap();
-    let builder = ContainerBuilder::start(settings.clone());
+    let builder = ConfinedBuilder::start(settings.clone());
     let job = sample_job();
     let error = builder.build(&job).await.unwrap_err();
     let told = ErrorChain(&error).to_string();
@@ -456,7 +456,7 @@ async fn without_an_engine_or_a_binary_it_is_told_what_to_do_and_building_goes_o
 async fn a_process_that_cannot_be_confined_is_given_no_job() {
     // One that says nothing of being confined.
     let settings = builder_settings(BuildEngine::Process, &owner(), "/bin/true".into());
-    let builder = ContainerBuilder::start(settings);
+    let builder = ConfinedBuilder::start(settings);
     let error = builder.build(&sample_job()).await.unwrap_err();
     let told = ErrorChain(&error).to_string();
     assert_eq!(error.kind, FailureKind::Misconfigured, "{told}");
@@ -465,7 +465,7 @@ async fn a_process_that_cannot_be_confined_is_given_no_job() {
 
     // A kernel without Landlock, as a container of ours shows it: our profile does not let it be asked.
     let (engine, owner) = (BuildEngine::Docker, owner());
-    let builder = ContainerBuilder::start(builder_settings(engine, &owner, render_binary()));
+    let builder = ConfinedBuilder::start(builder_settings(engine, &owner, render_binary()));
     until_warm(&builder).await;
     let folder = tempfile::tempdir().unwrap();
     let profile = folder.path().join("seccomp.json");
@@ -522,18 +522,18 @@ async fn what_a_killed_worker_left_behind_is_removed_and_nobody_elses(engine: Bu
         .unwrap();
     {
         let _entered = killed.enter();
-        std::mem::forget(ContainerBuilder::start(builder_settings(
+        std::mem::forget(ConfinedBuilder::start(builder_settings(
             engine,
             &owner,
             binary.clone(),
         )));
     }
-    let neighbour = ContainerBuilder::start(builder_settings(engine, &other, binary.clone()));
+    let neighbour = ConfinedBuilder::start(builder_settings(engine, &other, binary.clone()));
     let left = filled(owner.clone()).await;
     let others = filled(other.clone()).await;
     killed.shutdown_background();
 
-    let builder = ContainerBuilder::start(builder_settings(engine, &owner, binary));
+    let builder = ConfinedBuilder::start(builder_settings(engine, &owner, binary));
     builder.build(&sample_job()).await.unwrap();
     wait_for("the old containers to be gone", LIMIT, || async {
         let now = rooms(engine, &owner);

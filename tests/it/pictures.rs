@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flate2::{Compression, Crc, write::ZlibEncoder};
-use hiendien_container::ContainerBuilder;
+use hiendien_container::ConfinedBuilder;
 use hiendien_domain::content::ImageId;
 use hiendien_domain::ids::OperationId;
 use hiendien_domain::picture::{Form, PictureFault};
@@ -66,7 +66,7 @@ async fn a_picture_is_made_in_a_container_of_its_own_and_joins_the_revision() {
     let place = Place::Sqlite(folder.path().join("store.db"));
     let world = World::at(place, folder.path()).await;
     let owner = format!("pictures-{}", uuid::Uuid::new_v4().simple());
-    let builder = Arc::new(ContainerBuilder::start(builder_settings(
+    let builder = Arc::new(ConfinedBuilder::start(builder_settings(
         BuildEngine::Docker,
         &owner,
         render_binary(),

@@ -1,23 +1,28 @@
 //! Measures what confinement costs a build that finds a warm room: the same job built through an
-//! engine and rendered here, in milliseconds, as JSON.
+//! engine and rendered here, in milliseconds, as JSON. With TEMPLATE also how many of its sample are
+//! built a second where they are asked for without pause, so that every room must be started first.
 //!
-//!     cargo run --release -p hiendien-container --example overhead -- ENGINE RENDER_BINARY TEMPLATES [BUILDS]
+//!     cargo run --release -p hiendien-container --example overhead -- ENGINE RENDER_BINARY TEMPLATES [BUILDS [TEMPLATE]]
 //!
 //! ENGINE is the socket of Docker or Podman, or `process`.
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hiendien_container::{BuilderSettings, ContainerBuilder, Engine};
-use hiendien_engine::ports::{BuildJob, ErrorChain, SiteBuilder};
+use futures_util::{TryStreamExt as _, stream};
+use hiendien_container::{BuilderSettings, ConfinedBuilder, Engine};
+use hiendien_domain::content::ImageId;
+use hiendien_engine::ports::{BuildJob, ErrorChain, PictureMaker, PortError, SiteBuilder};
 use hiendien_render::{Template, render, template};
 use serde_json::{Value, json};
+use tokio::time::error::Elapsed;
 
 /// Rooms that are kept warm.
 const WARM: usize = 4;
 const BUILDS: usize = 50;
+const SITES_WITH_PICTURES: usize = 6;
 /// What is built or rendered first, unmeasured.
 const UNMEASURED: usize = 3;
 const FILL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,15 +31,15 @@ const FILL_TIMEOUT: Duration = Duration::from_secs(30);
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [engine, render_binary, templates, builds @ ..] = arguments.as_slice() else {
-        return Err("usage: overhead ENGINE RENDER_BINARY TEMPLATES [BUILDS]".into());
+        return Err("usage: overhead ENGINE RENDER_BINARY TEMPLATES [BUILDS [TEMPLATE]]".into());
     };
-    let builds = match builds.first() {
-        Some(builds) => builds.parse()?,
-        None => BUILDS,
+    let (builds, fast) = match builds {
+        [builds, fast @ ..] => (builds.parse()?, fast.first()),
+        [] => (BUILDS, None),
     };
     let templates = PathBuf::from(templates);
     let files = std::env::temp_dir().join(format!("hiendien-overhead-{}", std::process::id()));
-    let builder = ContainerBuilder::start(BuilderSettings {
+    let builder = ConfinedBuilder::start(BuilderSettings {
         engine: match engine.as_str() {
             "process" => Engine::Process,
             socket => Engine::Container {
@@ -53,20 +58,78 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for name in template::names(&templates)? {
         measured.push(measure(&builder, &templates, &name, builds).await?);
     }
+    let mut told = json!({ "engine": engine, "builds": builds, "templates": measured });
+    if let Some(name) = fast {
+        told["without_pause"] = without_pause(&builder, &templates, name, builds).await?;
+    }
     builder.shutdown().await;
     if files.exists() {
         std::fs::remove_dir_all(&files)?;
     }
-    println!(
-        "{:#}",
-        json!({ "engine": engine, "builds": builds, "templates": measured })
-    );
+    println!("{told:#}");
     Ok(())
 }
 
+/// Sites a second, as many at once as there are processors: as they are, and with all pictures of the sample made anew for
+/// each, every picture in a room of its own.
+async fn without_pause(
+    builder: &ConfinedBuilder,
+    templates: &Path,
+    name: &str,
+    builds: usize,
+) -> Result<Value, Box<dyn Error>> {
+    let at_once = std::thread::available_parallelism()?.get();
+    let job = BuildJob {
+        template: name.to_owned(),
+        content: template::sample(templates, name)?,
+    };
+    let mut uploads = Vec::new();
+    let folder = templates.join(name).join("sample");
+    if folder.exists() {
+        for entry in std::fs::read_dir(folder)? {
+            let upload = std::fs::read(entry?.path())?;
+            uploads.push((ImageId::of(&upload), upload));
+        }
+    }
+    let rate = async |sites: usize, uploads: &[(ImageId, Vec<u8>)]| {
+        full(builder).await?;
+        let began = Instant::now();
+        stream::iter((0..sites).map(Ok))
+            .try_for_each_concurrent(at_once, async |_| {
+                for (id, upload) in uploads {
+                    builder.make(id, upload.clone()).await?;
+                }
+                builder.build(&job).await.map(drop)
+            })
+            .await
+            .map_err(|error: PortError| ErrorChain(&error).to_string())?;
+        let sites = u32::try_from(sites)?;
+        Ok::<f64, Box<dyn Error>>(f64::from(sites) / began.elapsed().as_secs_f64())
+    };
+    let plain = rate(builds, &[]).await?;
+    let pictured = rate(SITES_WITH_PICTURES, &uploads).await?;
+    Ok(json!({
+        "template": name,
+        "at_once": at_once,
+        "sites_per_second": plain,
+        "pictures": uploads.len(),
+        "sites_per_second_with_pictures": pictured,
+    }))
+}
+
+/// All rooms are warm.
+async fn full(builder: &ConfinedBuilder) -> Result<(), Elapsed> {
+    let full = async {
+        while builder.warm_rooms() < WARM {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(FILL_TIMEOUT, full).await
+}
+
 async fn measure(
-    builder: &ContainerBuilder,
-    templates: &std::path::Path,
+    builder: &ConfinedBuilder,
+    templates: &Path,
     name: &str,
     builds: usize,
 ) -> Result<Value, Box<dyn Error>> {
@@ -80,12 +143,7 @@ async fn measure(
     let first = builder.build(&job).await;
     first.map_err(|error| ErrorChain(&error).to_string())?;
     for number in 0..builds + UNMEASURED {
-        let full = async {
-            while builder.warm_rooms() < WARM {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(FILL_TIMEOUT, full).await?;
+        full(builder).await?;
         // Taking turns, so that a busy machine is as busy for both.
         let began = Instant::now();
         let rendered = render(&Template::load(templates, name)?, &content)?;

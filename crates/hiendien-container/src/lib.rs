@@ -75,16 +75,16 @@ pub struct BuilderSettings {
 }
 
 /// The [`SiteBuilder`] port over containers or confined processes.
-pub struct ContainerBuilder {
+pub struct ConfinedBuilder {
     settings: BuilderSettings,
     pool: Pool,
     slots: Semaphore,
 }
 
-impl fmt::Debug for ContainerBuilder {
+impl fmt::Debug for ConfinedBuilder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("ContainerBuilder")
+            .debug_struct("ConfinedBuilder")
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
@@ -111,7 +111,7 @@ enum Served<T> {
     Silent,
 }
 
-impl ContainerBuilder {
+impl ConfinedBuilder {
     /// Begins to fill the pool in the background; the engine need not be there yet. Must be called
     /// within a Tokio runtime.
     pub fn start(settings: BuilderSettings) -> Self {
@@ -233,7 +233,7 @@ async fn read_answer(output: &mut pool::Output, action: &'static str) -> Result<
 }
 
 #[async_trait]
-impl SiteBuilder for ContainerBuilder {
+impl SiteBuilder for ConfinedBuilder {
     async fn build(&self, job: &BuildJob) -> Result<FileTree, PortError> {
         let job = Job {
             template: self.template(&job.template).await?,
@@ -267,7 +267,7 @@ impl SiteBuilder for ContainerBuilder {
 }
 
 #[async_trait]
-impl PictureMaker for ContainerBuilder {
+impl PictureMaker for ConfinedBuilder {
     /// Takes no slot and no waiting room of the sites, whose turn must not wait for pictures: whoever asks
     /// asks for one picture at a time.
     async fn make(&self, image: &ImageId, upload: Vec<u8>) -> Result<Made, PortError> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use hiendien_acme::{AcmeCertificates, AcmeSettings};
 use hiendien_api::HttpSender;
-use hiendien_container::{BuilderSettings, ContainerBuilder};
+use hiendien_container::{BuilderSettings, ConfinedBuilder};
 use hiendien_dns::Asker;
 use hiendien_engine::care;
 use hiendien_engine::clock::{Clock, SystemClock};
@@ -103,7 +103,7 @@ impl fmt::Debug for Kept {
 pub struct Hands {
     pub ports: Arc<Ports>,
     pub certificates: Arc<AcmeCertificates>,
-    pub builder: Arc<ContainerBuilder>,
+    pub builder: Arc<ConfinedBuilder>,
     pub webhooks: Arc<HttpSender>,
 }
 
@@ -139,7 +139,7 @@ impl Hands {
             Arc::clone(clock),
         ));
         let webhooks = webhooks::sender(config)?;
-        let builder = Arc::new(ContainerBuilder::start(BuilderSettings {
+        let builder = Arc::new(ConfinedBuilder::start(BuilderSettings {
             engine: config.builder.engine(config.state.join("builder"))?,
             render_binary: config.builder.render_binary.clone(),
             templates: config.builder.templates.clone(),

@@ -202,7 +202,9 @@ pub(crate) fn run_bench(settings: &Settings) -> anyhow::Result<()> {
     });
     numbers["with_pictures"] = with_pictures(settings, &template, &contents, &first)?;
     if !settings.without_container {
-        numbers["container"] = in_containers(settings)?;
+        let pictured = numbers["with_pictures"]["hugo"].as_f64();
+        let peer = (rate(Way::HugoEachCompressed), pictured);
+        numbers["container"] = in_containers(settings, peer)?;
     }
     if let Some(path) = &settings.json {
         fs::write(path, format!("{numbers:#}\n"))
@@ -347,19 +349,24 @@ fn make_picture(renderer: &Path, upload: &Upload) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a container of the warm pool adds to a build, for every template: an example of the adapter measures it, and
-/// proves that the site is the same.
-fn in_containers(settings: &Settings) -> anyhow::Result<Value> {
+/// What a container of the warm pool adds to a build, for every template, and how many are built a second through
+/// containers and through confined processes: an example of the adapter measures it, and proves that the site is the
+/// same. `peer` is the rate of Hugo, and with pictures.
+fn in_containers(settings: &Settings, peer: (Option<f64>, Option<f64>)) -> anyhow::Result<Value> {
     let socket = output(Command::new("deploy/lab").args(["docker", "bench-sites"]))?;
-    let measured = output(
-        Command::new(built("release", "examples/overhead")?)
-            .arg(socket.trim())
-            .arg(built("release", "hiendien-render")?)
-            .args([TEMPLATES, &settings.sites.to_string()])
-            .stderr(Stdio::inherit()),
-    );
+    let measure = |engine: &str| {
+        output(
+            Command::new(built("release", "examples/overhead")?)
+                .arg(engine)
+                .arg(built("release", "hiendien-render")?)
+                .args([TEMPLATES, &settings.sites.to_string(), &settings.template])
+                .stderr(Stdio::inherit()),
+        )
+    };
+    let measured = measure(socket.trim());
     output(Command::new("deploy/lab").args(["docker", "release", "bench-sites"]))?;
-    let told: Value = serde_json::from_str(&measured?)?;
+    let mut told: Value = serde_json::from_str(&measured?)?;
+    told["processes"] = serde_json::from_str(&measure("process")?)?;
     println!("\nthrough a container of the warm pool, one after the other, medians in ms:");
     for template in told["templates"].as_array().into_iter().flatten() {
         let median = |what: &str| template[what]["median"].as_f64().unwrap_or_default();
@@ -370,6 +377,28 @@ fn in_containers(settings: &Settings) -> anyhow::Result<Value> {
             median("rendered_here_ms"),
             median("overhead_ms")
         );
+    }
+    println!("\nwithout pause, a room for each job, Hugo's processes as above:");
+    for (rooms, told) in [
+        ("containers", &told["without_pause"]),
+        ("confined processes", &told["processes"]["without_pause"]),
+    ] {
+        for (what, rate, peer) in [
+            ("", &told["sites_per_second"], peer.0),
+            (
+                ", with pictures",
+                &told["sites_per_second_with_pictures"],
+                peer.1,
+            ),
+        ] {
+            let rate = rate.as_f64().unwrap_or_default();
+            let ratio = peer.map(|peer| format!("  ratio {:.2}", rate / peer));
+            println!(
+                "{:<44} {rate:>8.2} sites/s{}",
+                format!("hiendien through {rooms}{what}"),
+                ratio.unwrap_or_default()
+            );
+        }
     }
     Ok(told)
 }
