@@ -112,6 +112,36 @@ fn good_samples_keep_the_schema_and_survive_being_kept() {
 }
 
 #[test]
+fn a_photo_of_a_project_that_the_claims_resume_has_no_more_is_left_out_with_a_warning() {
+    let mut facts = facts("student.json");
+    let photo = json!({ "image": IMAGE, "alt": "Bìa" });
+    let document = json!({ "content": "content/v1",
+        "cv": { "project_photos": [{ "project": "Dự án mẫu", "photo": photo }] } });
+    let shown = |facts: &Facts| {
+        let checked = check(&document, facts).unwrap();
+        let SiteContent::Cv(page) = checked.content else {
+            panic!("a student has a CV");
+        };
+        let shown = page
+            .projects
+            .iter()
+            .filter(|project| project.picture.is_some());
+        let warnings: Vec<_> = checked
+            .warnings
+            .iter()
+            .map(|warning| warning.code.clone())
+            .collect();
+        (shown.count(), page.site.pictures.len(), warnings)
+    };
+    assert_eq!(shown(&facts), (0, 0, vec!["project.unknown".to_owned()]));
+    let with_it = json!({ "projects": [{ "name": "Dự án mẫu" }] });
+    let mut kept: Value = serde_json::from_str(facts.to_json().expose()).unwrap();
+    kept["resume"] = with_it;
+    facts = Facts::from_json(&kept.to_string()).unwrap();
+    assert_eq!(shown(&facts), (1, 1, vec![]));
+}
+
+#[test]
 fn bad_samples_give_exactly_the_faults_beside_them() {
     let mut messages = String::new();
     for (name, bytes) in samples("bad") {

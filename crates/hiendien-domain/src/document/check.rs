@@ -451,7 +451,8 @@ impl<'a> Reading<'a> {
             .unwrap_or_default();
         let mut project_photos: Vec<ProjectPhoto> = Vec::new();
         for item in object.objects("project_photos", PROJECT_PHOTOS_MAX, &mut self.findings) {
-            project_photos.extend(self.project_photo(item, &projects, &project_photos));
+            let photo = self.project_photo(item, &projects, resume.is_some(), &project_photos);
+            project_photos.extend(photo);
         }
         object.finish(&mut self.findings);
         Cv {
@@ -465,13 +466,21 @@ impl<'a> Reading<'a> {
         &mut self,
         mut object: Object<'a>,
         projects: &[String],
+        is_own: bool,
         before: &[ProjectPhoto],
     ) -> Option<ProjectPhoto> {
         let project = object.text("project", PROJECT_CHARACTERS_MAX, &mut self.findings);
         let pointer = object.at("project");
         if let Some(name) = &project {
             if !projects.contains(name) {
-                self.findings.refuse(
+                // The claim's résumé may change under a document, which must not keep the change out.
+                let tell = if is_own {
+                    Findings::refuse
+                } else {
+                    Findings::warn
+                };
+                tell(
+                    &mut self.findings,
                     &pointer,
                     "project.unknown",
                     "Bản CV không có dự án nào tên như vậy; hãy chép đúng `name` của một dự án trong `resume.projects`.",
