@@ -237,6 +237,25 @@ fn colours_of_a_wider_space_are_converted() {
 }
 
 #[test]
+fn the_largest_uploads_of_every_shape_fit_into_memory() {
+    for width in (SIDE_MIN..=SIDE_MAX).step_by(61) {
+        let height = u32::try_from(PIXELS_MAX / u64::from(width)).unwrap();
+        let height = height.clamp(SIDE_MIN, SIDE_MAX);
+        let side = reduction(width, height);
+        let left = u64::from(width / side) * u64::from(height / side);
+        assert!(
+            left <= 25_000_000,
+            "{width} by {height}: {left} pixels are left"
+        );
+        let last = *widths(width, height).last().unwrap();
+        assert!(
+            side == 1 || width / side >= last + last / 2,
+            "{width} by {height}"
+        );
+    }
+}
+
+#[test]
 fn the_same_upload_gives_the_same_files() {
     let upload = jpeg(&photo(100, 60), 1, None);
     assert!(made(&upload) == made(&upload));
