@@ -227,13 +227,13 @@ async fn an_expired_term_is_renewed_in_time_and_not_after() {
 async fn missing_papers_stop_it_and_complete_ones_do_not() {
     use hiendien_engine::store::Lifecycle;
     let living = Living::embedded().await;
-    let life = || Life {
-        dossier_due_at: Some(living.in_days(7)),
+    let life = |days| Life {
+        dossier_due_at: Some(living.in_days(days)),
         ..Life::default()
     };
     let (missing, complete) = (
-        living.live("thieu", life()).await,
-        living.live("du", life()).await,
+        living.live("thieu", life(7)).await,
+        living.live("du", life(7)).await,
     );
     let now = living.world.clock.now();
     assert!(
@@ -244,9 +244,28 @@ async fn missing_papers_stop_it_and_complete_ones_do_not() {
             .await
             .unwrap()
     );
-    living.days(8);
+    // Three days before, spread over some hours, and no letter in the place of another; with less time at once.
+    let both = Life {
+        term_ends_at: Some(living.in_days(5)),
+        ..life(7)
+    };
+    let both = living.live("ca-hai", both).await;
+    let hurried = living.live("gap", life(1)).await;
+    living.told("DossierDue", 1).await;
+    living.days(2);
+    living.comes_to(hurried, PresenceState::Suspended).await;
+    living.told("DossierDue", 1).await;
+    living.days(2);
+    living.world.clock.forward(Duration::from_hours(6));
+    living.told("DossierDue", 3).await;
+    living.told("TermEnds", 1).await;
+    living.days(1);
+    living.comes_to(both, PresenceState::Expired).await;
+    living.days(3);
     living.comes_to(missing, PresenceState::Suspended).await;
-    living.told("Suspended", 1).await;
+    living.told("Suspended", 2).await;
+    living.told("DossierDue", 3).await;
+    living.told("TermEnds", 1).await;
     assert_eq!(
         living.world.presence(complete).await.state,
         PresenceState::Live

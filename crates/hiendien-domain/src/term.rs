@@ -24,6 +24,8 @@ pub struct TermRules {
     pub withdrawal_days: u16,
     /// Days before the end of the term on which the owner is reminded, the first first.
     pub reminder_days: Vec<u16>,
+    /// Days before papers are due on which the owner is told that they are missing.
+    pub dossier_reminder_days: u16,
     /// Days for which site, mail and claim are kept after the service has ended for good.
     pub kept_days: u16,
     /// Days after going live without a sign of the owner after which the presence counts as dormant.
@@ -40,6 +42,7 @@ impl Default for TermRules {
             renewable_days: 25,
             withdrawal_days: 15,
             reminder_days: vec![60, 30, 14, 7, 1],
+            dossier_reminder_days: 3,
             kept_days: 30,
             dormant_days: 60,
             spread_hours: 6,
@@ -89,14 +92,9 @@ impl TermRules {
         after(self.kept_until(ended_at), spread)
     }
 
-    /// When an owner is reminded that the term ends, `days` before.
-    pub fn reminded_at(
-        &self,
-        presence: PresenceId,
-        term_ends_at: Timestamp,
-        days: u16,
-    ) -> Timestamp {
-        let day = term_ends_at
+    /// When an owner is reminded of what comes at `due_at`, `days` before.
+    pub fn reminded_at(&self, presence: PresenceId, due_at: Timestamp, days: u16) -> Timestamp {
+        let day = due_at
             .saturating_sub(DAY * u32::from(days))
             .unwrap_or(Timestamp::MIN);
         after(day, share(presence, "remind", self.spread()))

@@ -71,7 +71,7 @@ pub fn next(presence: &Presence, rules: &TermRules, now: Timestamp) -> (Care, Op
         Standing::Serving | Standing::Suspended | Standing::Expired => {
             let due = [
                 of_term(presence, rules),
-                of_dossier(presence),
+                of_dossier(presence, rules, now),
                 of_dormancy(presence, rules),
             ];
             let look = rules.observed_after(id, now);
@@ -105,7 +105,7 @@ fn of_term(presence: &Presence, rules: &TermRules) -> Option<(Timestamp, Care)> 
     // The last reminder that was sent, and all before it, are over; so are all but the last that are due.
     let sent = days
         .iter()
-        .position(|days| presence.life.reminded.as_deref() == Some(&key(*days)));
+        .position(|days| presence.life.was_reminded(&key(*days)));
     let expires_at = rules.expires_at(id, ends_at);
     let born = presence.live_at.unwrap_or(presence.created_at);
     let left = days.iter().skip(sent.map_or(0, |sent| sent + 1));
@@ -125,11 +125,19 @@ fn of_term(presence: &Presence, rules: &TermRules) -> Option<(Timestamp, Care)> 
     }
 }
 
-/// What papers are missing for.
-fn of_dossier(presence: &Presence) -> Option<(Timestamp, Care)> {
+/// What papers are missing for. Who has them little time is told as soon as the presence is live, and who has none
+/// left is not told to hurry.
+fn of_dossier(presence: &Presence, rules: &TermRules, now: Timestamp) -> Option<(Timestamp, Care)> {
     let by = presence.life.dossier_due_at?;
     if presence.standing != Standing::Serving {
         return None;
+    }
+    let key = format!("dossier-{by}");
+    if now < by && !presence.life.was_reminded(&key) {
+        let at = rules.reminded_at(presence.id, by, rules.dossier_reminder_days);
+        let notice = Notice::DossierDue { by };
+        let live_at = presence.live_at.unwrap_or(presence.created_at);
+        return Some((at.max(live_at).min(by), Care::Remind { key, notice }));
     }
     let reason = "hồ sơ đăng ký tên miền chưa đầy đủ; hãy bổ sung tại nhà đăng ký".to_owned();
     Some((by, Care::Ask(Request::Suspend { reason })))
@@ -141,8 +149,8 @@ fn of_dormancy(presence: &Presence, rules: &TermRules) -> Option<(Timestamp, Car
         return None;
     }
     let key = "dormant";
-    // Any later reminder takes the place of this one; a reminder of the term says the same and more.
-    if life.reminded.is_some() {
+    // A reminder of the term says the same and more.
+    if life.was_reminded_of(key) || life.was_reminded_of("term") {
         return None;
     }
     let at = rules.dormant_at(presence.id, presence.live_at?);
@@ -225,7 +233,7 @@ async fn care_for(
             }
         },
         Care::Remind { key, notice } => match remind(ports, presence, &key, &notice).await {
-            Ok(()) => (next, Some(key)),
+            Ok(()) => (next, Some(presence.life.reminded_too(&key))),
             Err(error) => {
                 warn!(presence.id = %presence.id, error = %ErrorChain(&error), "could not remind the owner, will again");
                 (again, None)

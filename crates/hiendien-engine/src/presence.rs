@@ -70,10 +70,38 @@ pub struct Life {
     pub held_for: Option<String>,
     /// When the owner last changed its content or signed in for the first time; `None` never.
     pub touched_at: Option<Timestamp>,
-    /// The reminder sent last, so that each is sent once.
+    /// The reminder of each kind that was sent last, with a space between, so that each is sent once.
     pub reminded: Option<String>,
     /// When the clock looks at it next; `None` when nothing is left to look at.
     pub care_at: Option<Timestamp>,
+}
+
+impl Life {
+    fn reminders(&self) -> impl Iterator<Item = &str> {
+        self.reminded.iter().flat_map(|keys| keys.split(' '))
+    }
+
+    /// Whether this reminder is the last of its kind that was sent.
+    pub fn was_reminded(&self, key: &str) -> bool {
+        self.reminders().any(|sent| sent == key)
+    }
+
+    /// Whether any reminder of a kind was sent.
+    pub fn was_reminded_of(&self, kind: &str) -> bool {
+        self.reminders().any(|sent| kind_of(sent) == kind)
+    }
+
+    /// What to keep once this reminder was sent too.
+    pub fn reminded_too(&self, key: &str) -> String {
+        let others = self
+            .reminders()
+            .filter(|sent| kind_of(sent) != kind_of(key));
+        others.chain([key]).collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn kind_of(key: &str) -> &str {
+    key.split_once('-').map_or(key, |(kind, _)| kind)
 }
 
 /// What was last observed of one plane.
