@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hiendien_domain::ids::PresenceId;
-use hiendien_domain::lifecycle::{PresenceState, Standing, Verb};
+use hiendien_domain::ids::{OperationId, PresenceId};
+use hiendien_domain::lifecycle::{Plane, PlaneState, PresenceState, Standing, Verb};
 use hiendien_engine::care;
 use hiendien_engine::clock::Clock;
+use hiendien_engine::operation::PlaneChange;
 use hiendien_engine::ports::Zones;
-use hiendien_engine::presence::Life;
+use hiendien_engine::presence::{Life, Presence};
 use hiendien_engine::request::{By, Request, ask, ask_as_seen};
-use hiendien_engine::store::{Directory, Intake, NewClaim, OperationLog};
+use hiendien_engine::store::{Directory, Intake, Lifecycle, NewClaim, OperationLog};
 use hiendien_engine::verbs;
 use hiendien_engine::worker::{WorkerSettings, work};
 use hiendien_store::{Place, migrate};
@@ -19,6 +20,7 @@ use integration_tests::postgres::Postgres;
 use integration_tests::wait::wait_for;
 use integration_tests::world::World;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use tokio::sync::watch;
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -115,6 +117,65 @@ impl Living {
             }
         })
         .await;
+    }
+
+    /// Waits until nothing is under way on it.
+    async fn rests(&self, presence: PresenceId) -> Presence {
+        wait_for("its operation to end", LIMIT, async || {
+            let found = self.world.presence(presence).await;
+            let operation = self.world.store.operation(found.operation).await.unwrap();
+            match operation {
+                Some(operation) if operation.state.is_final() => Ok(found),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await
+    }
+
+    /// Once a plane is so, why.
+    async fn shows(&self, presence: PresenceId, plane: Plane, state: PlaneState) -> Option<String> {
+        wait_for(&format!("`{plane}` to be {state}"), LIMIT, async || {
+            let found = self.world.presence(presence).await;
+            let of_plane = found.planes.iter().find(|status| status.plane == plane);
+            match of_plane {
+                Some(status) if status.state == state => Ok(status.reason.clone()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await
+    }
+
+    /// A look that finds the mail side wanting, and later ones that do not.
+    async fn mail_degrades_and_recovers(&self, presence: PresenceId) {
+        let (store, now) = (&self.world.store, self.world.clock.now());
+        let degraded = PlaneChange {
+            plane: Plane::Mail,
+            state: PlaneState::Degraded,
+            reason: Some("no domain".to_owned()),
+            next_attempt_at: None,
+        };
+        let seen = self.rests(presence).await;
+        let before = Presence {
+            operation: OperationId::new(),
+            ..seen.clone()
+        };
+        let drift = || Some(json!([{ "plane": "mail", "found": "no domain" }]));
+        let planes = || vec![degraded.clone()];
+        let noted = store.observed(&before, planes(), drift(), now).await;
+        assert!(!noted.unwrap(), "an operation has begun since");
+        assert_eq!(self.world.presence(presence).await.planes, seen.planes);
+        let noted = store.observed(&seen, planes(), drift(), now).await;
+        assert!(noted.unwrap());
+        let reason = self
+            .shows(presence, Plane::Mail, PlaneState::Degraded)
+            .await;
+        assert_eq!(reason.as_deref(), Some("no domain"));
+        self.days(1);
+        self.shows(presence, Plane::Mail, PlaneState::Ready).await;
+        let events = store.events(Some(presence), 0, 1000).await.unwrap();
+        let kinds = events.iter().map(|event| event.kind.as_str());
+        let ends: Vec<&str> = kinds.rev().take(2).collect();
+        assert_eq!(ends, ["plane.ready", "drift.found"]);
     }
 
     fn days(&self, days: u32) {
@@ -225,7 +286,6 @@ async fn an_expired_term_is_renewed_in_time_and_not_after() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn missing_papers_stop_it_and_complete_ones_do_not() {
-    use hiendien_engine::store::Lifecycle;
     let living = Living::embedded().await;
     let life = |days| Life {
         dossier_due_at: Some(living.in_days(days)),
@@ -360,6 +420,55 @@ async fn certificates_are_renewed_in_time_and_drift_is_repaired_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_its_repair_is_shown_as_degraded() {
+    let living = Living::embedded().await;
+    let world = &living.world;
+    // The clock looks at eight at once, and repairs no more where one after another is not as it should be.
+    let mut all = Vec::new();
+    for number in 0..9 {
+        all.push(
+            living
+                .live(&format!("lech-{number}"), Life::default())
+                .await,
+        );
+    }
+    for presence in &all {
+        living.rests(*presence).await;
+        world.mail.lose(*presence);
+    }
+    living.days(1);
+    let waits = wait_for("one to wait for its repair", LIMIT, async || {
+        for presence in &all {
+            let found = world.presence(*presence).await;
+            let mut planes = found.planes.iter();
+            if planes.any(|plane| plane.state == PlaneState::Degraded) {
+                return Ok(*presence);
+            }
+        }
+        Err("none is degraded".to_owned())
+    })
+    .await;
+    let reason = living.shows(waits, Plane::Mail, PlaneState::Degraded).await;
+    assert!(reason.is_some_and(|reason| !reason.is_empty()));
+    wait_for("all to be repaired", LIMIT, async || {
+        world.clock.forward(Duration::from_mins(2));
+        for presence in &all {
+            let found = world.presence(*presence).await;
+            if let Some(plane) = found
+                .planes
+                .iter()
+                .find(|plane| plane.state != PlaneState::Ready)
+            {
+                return Err(format!("{plane:?}"));
+            }
+        }
+        Ok(())
+    })
+    .await;
+    living.mail_degrades_and_recovers(waits).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_keepers_of_one_store_remind_an_owner_once() {
     let server = tokio::task::spawn_blocking(Postgres::start).await.unwrap();
     let place = Place::Postgres(server.settings());
@@ -374,7 +483,10 @@ async fn several_keepers_of_one_store_remind_an_owner_once() {
         ..Life::default()
     };
     for label in ["mot", "hai", "ba", "bon"] {
-        living.live(label, life(&living)).await;
+        let presence = living.live(label, life(&living)).await;
+        if label == "mot" {
+            living.mail_degrades_and_recovers(presence).await;
+        }
     }
     living.days(41);
     living.told("TermEnds", 4).await;

@@ -5,22 +5,25 @@
 //! and does what was decided, by asking verbs like everyone else. A crash between the two is made
 //! good by the next look: every decision can be made twice.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hiendien_domain::lifecycle::Standing;
+use hiendien_domain::lifecycle::{Plane, PlaneState, Standing};
 use hiendien_domain::term::TermRules;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use crate::operation::PlaneChange;
 use crate::ports::{ErrorChain, Keeping, PortError, Tidied};
 use crate::presence::Presence;
-use crate::reconcile::{Brake, observe};
+use crate::reconcile::{Brake, Drift, observe};
 use crate::request::{AskError, By, Request, ask_as_seen};
 use crate::step::{Notice, Ports};
 use crate::store::Directory;
+use crate::worker::{plane_change, resting_state};
 
 /// Presences looked at in one round.
 const ROUND_MAX: usize = 64;
@@ -358,6 +361,21 @@ fn is_thorough(presence: &Presence, now: Timestamp) -> bool {
     u128::try_from(day).unwrap_or_default() % THOROUGH_DAYS == own
 }
 
+/// What drift makes of planes: each with all that was found of it.
+fn degraded(drift: &[Drift]) -> Vec<PlaneChange> {
+    let mut found: BTreeMap<Plane, Vec<&str>> = BTreeMap::new();
+    for drift in drift {
+        found.entry(drift.plane).or_default().push(&drift.found);
+    }
+    found
+        .into_iter()
+        .map(|(plane, found)| PlaneChange {
+            reason: Some(found.join("; ")),
+            ..plane_change(plane, PlaneState::Degraded)
+        })
+        .collect()
+}
+
 struct Looked {
     is_sound: bool,
     /// When its certificate is to be renewed.
@@ -385,12 +403,10 @@ async fn look(
     let drift = observe(ports, presence).await;
     if !drift.is_empty() {
         info!(presence.id = %presence.id, drift = drift.len(), "the servers do not show what they should");
-        let detail = json!({ "drift": drift });
         let noted = ports
             .lifecycle
-            .note(presence.id, "drift.found", detail, now)
-            .await;
-        noted.map_err(AskError::Store)?;
+            .observed(presence, degraded(&drift), Some(json!(drift)), now);
+        noted.await.map_err(AskError::Store)?;
         if may_repair {
             ask_for(ports, directory, presence, &Request::Repair, "reconciler").await?;
         }
@@ -398,6 +414,16 @@ async fn look(
             is_sound: false,
             next_at: now.saturating_add(AGAIN_AFTER).ok(),
         });
+    }
+    let recovered: Vec<PlaneChange> = presence
+        .planes
+        .iter()
+        .filter(|plane| plane.state == PlaneState::Degraded)
+        .map(|plane| plane_change(plane.plane, resting_state(presence.standing, plane.plane)))
+        .collect();
+    if !recovered.is_empty() {
+        let noted = ports.lifecycle.observed(presence, recovered, None, now);
+        noted.await.map_err(AskError::Store)?;
     }
     tidy(ports, presence, now).await;
     let renewal_at = ports.certificates.renewal_at(presence.id).await;

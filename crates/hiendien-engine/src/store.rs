@@ -219,7 +219,17 @@ pub trait Lifecycle: Send + Sync {
         reminded: Option<String>,
     ) -> Result<bool, PortError>;
 
-    /// Adds an event of the engine's own, such as `drift.found`.
+    /// Notes what a look at the servers has found of planes, and the drift as an event where there is any, unless an
+    /// operation has begun after the one of `seen`: its steps know better. `false` then.
+    async fn observed(
+        &self,
+        seen: &Presence,
+        planes: Vec<PlaneChange>,
+        drift: Option<Value>,
+        now: Timestamp,
+    ) -> Result<bool, PortError>;
+
+    /// Adds an event of the engine's own, such as `presence.reminded`.
     async fn note(
         &self,
         presence: PresenceId,

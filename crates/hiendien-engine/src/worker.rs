@@ -611,7 +611,7 @@ pub(crate) fn resting_state(standing: Standing, plane: Plane) -> PlaneState {
     }
 }
 
-fn plane_change(plane: Plane, state: PlaneState) -> PlaneChange {
+pub(crate) fn plane_change(plane: Plane, state: PlaneState) -> PlaneChange {
     PlaneChange {
         plane,
         state,

@@ -7,7 +7,7 @@ use hiendien_domain::ids::{OperationId, PresenceId};
 use hiendien_domain::lifecycle::{
     Direction, OperationState, PresenceState, Standing, StepState, Verb,
 };
-use hiendien_engine::operation::Before;
+use hiendien_engine::operation::{Before, PlaneChange};
 use hiendien_engine::ports::PortError;
 use hiendien_engine::presence::{Presence, PresencePlan};
 use hiendien_engine::store::{Abandoning, BeginError, Decision, Lifecycle, NewOperation};
@@ -18,7 +18,7 @@ use crate::Store;
 use crate::contents;
 use crate::directory::{read_operation, read_presence};
 use crate::error::StoreError;
-use crate::operations::millis;
+use crate::operations::{change_planes, millis};
 use crate::row::{IntoPort, add_event, from_json, no_detail, optional_text, text, to_json};
 use crate::sql::{Connection, params};
 
@@ -276,6 +276,43 @@ impl Lifecycle for Store {
             })
             .await
             .port("noting when the clock looks again")
+    }
+
+    async fn observed(
+        &self,
+        seen: &Presence,
+        planes: Vec<PlaneChange>,
+        drift: Option<Value>,
+        now: Timestamp,
+    ) -> Result<bool, PortError> {
+        let (presence, operation) = (seen.id.to_string(), seen.operation.to_string());
+        self.database
+            .write(move |connection| {
+                let as_seen = connection.query_first(
+                    "SELECT id FROM presence WHERE id = ?1 AND operation_id = ?2 FOR UPDATE",
+                    params![&presence, &operation],
+                    |_| Ok(()),
+                )?;
+                if as_seen.is_none() {
+                    return Ok(false);
+                }
+                change_planes(connection, &presence, &planes, now)?;
+                if let Some(drift) = &drift {
+                    let detail = json!({ "drift": drift });
+                    add_event(
+                        connection,
+                        now,
+                        &presence,
+                        None,
+                        "drift.found",
+                        None,
+                        &detail,
+                    )?;
+                }
+                Ok(true)
+            })
+            .await
+            .port("noting what was seen of the planes")
     }
 
     async fn note(

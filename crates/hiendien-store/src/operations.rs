@@ -360,7 +360,7 @@ fn add_lines(
     Ok(())
 }
 
-fn change_planes(
+pub(crate) fn change_planes(
     connection: &Connection<'_>,
     presence: &str,
     planes: &[PlaneChange],
