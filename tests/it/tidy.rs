@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::MetadataCommand;
+use integration_tests::lab::root;
 
 /// Which of our crates a crate may depend on. A new arrow is a decision: it is made here.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -50,6 +51,41 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+/// What lies at the top, and what tools leave there that is ignored.
+const TOP: &[&str] = &[
+    ".cargo",
+    ".ci",
+    ".config",
+    ".git",
+    ".gitignore",
+    ".taplo.toml",
+    "ARCHITECTURE.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "README.md",
+    "_typos.toml",
+    "clippy.toml",
+    "crates",
+    "deny.toml",
+    "deploy",
+    "docs",
+    "rust-toolchain.toml",
+    "rustfmt.toml",
+    "site-templates",
+    "target",
+    "tests",
+];
+
+#[test]
+fn nothing_strays_at_the_top() {
+    let strays: Vec<String> = std::fs::read_dir(root())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| !TOP.contains(&name.as_str()))
+        .collect();
+    assert_eq!(strays, Vec::<String>::new());
+}
 
 #[test]
 fn arrows_point_inwards() {

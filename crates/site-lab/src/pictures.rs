@@ -9,13 +9,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
-use aws_lc_rs::digest;
 use hiendien_domain::content::{ImageId, Picture, SiteContent};
-use hiendien_domain::site::{FileTree, hex};
+use hiendien_domain::site::FileTree;
 use hiendien_render::job::{ImageJob, image_octets, read_picture};
-
-/// Bytes of an image's name: the first 128 bits of the hash of what was uploaded.
-const NAME_BYTES: usize = 16;
 
 /// All pictures of a template's sample.
 #[derive(Debug, Default)]
@@ -32,9 +28,10 @@ impl Album {
         for entry in fs::read_dir(&directory)? {
             let path = entry?.path();
             let upload = fs::read(&path)?;
-            let hash = digest::digest(&digest::SHA256, &upload);
-            let id: ImageId = hex(&hash.as_ref()[..NAME_BYTES]).parse()?;
-            let job = ImageJob { id, upload };
+            let job = ImageJob {
+                id: ImageId::of(&upload),
+                upload,
+            };
             let made = make(&job, renderer).with_context(|| format!("`{}`", path.display()))?;
             album.0.insert(job.id, made);
         }

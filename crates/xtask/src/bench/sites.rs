@@ -228,11 +228,11 @@ fn uploads(settings: &Settings) -> anyhow::Result<Vec<Upload>> {
     listed
         .map(|entry| {
             let path = entry?.path();
-            let hash = output(Command::new("sha256sum").arg(&path))?;
-            let id: ImageId = hash.get(..32).unwrap_or_default().parse()?;
+            let upload = fs::read(&path)?;
+            let id = ImageId::of(&upload);
             let job = ImageJob {
                 id: id.clone(),
-                upload: fs::read(&path)?,
+                upload,
             };
             let job = image_octets(&job)?;
             Ok(Upload { id, path, job })
