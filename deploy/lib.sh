@@ -102,7 +102,8 @@ server_pid() {
 }
 
 # start_server STATE NAME COMMAND...: starts it in a session of its own, output to log/NAME.log, pid to run/NAME.pid.
-# Needs root where the command does. Inherits no descriptor of ours, so that no lock outlives us.
+# Needs root where the command does. Inherits no descriptor of ours, so that no lock outlives us, and works in STATE:
+# what a server drops where it stands (Podman's conmon an empty `oom`) must not land in the checkout.
 start_server() {
   local state=$1 name=$2
   shift 2
@@ -112,8 +113,9 @@ start_server() {
   # shellcheck disable=SC2016  # expanded by the inner shell
   HIENDIEN_STACK=$state setsid --fork bash -c '
     for fd in /proc/self/fd/*; do fd=${fd##*/}; [ "$fd" -le 2 ] || eval "exec $fd>&-" 2>/dev/null; done
-    echo $$ >"$1.new"; mv "$1.new" "$1"; log=$2; shift 2
-    exec "$@" </dev/null >>"$log" 2>&1' _ "$state/run/$name.pid" "$state/log/$name.log" "$@"
+    echo $$ >"$1.new"; mv "$1.new" "$1"; exec </dev/null >>"$2" 2>&1; shift 2
+    cd "$HIENDIEN_STACK" || exit 1
+    exec "$@"' _ "$state/run/$name.pid" "$state/log/$name.log" "$@"
   wait_until 5 test -s "$state/run/$name.pid" || true
 }
 
