@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hiendien_domain::content::ImageId;
 use hiendien_domain::ids::{OperationId, PresenceId};
 use hiendien_domain::lifecycle::{Plane, PlaneState, PresenceState, Standing, Verb};
+use hiendien_domain::picture::PictureFault;
 use hiendien_engine::care;
 use hiendien_engine::clock::Clock;
 use hiendien_engine::operation::PlaneChange;
-use hiendien_engine::ports::Zones;
+use hiendien_engine::pictures::{ImageState, PictureOutcome, PictureQueue, Pictures};
+use hiendien_engine::ports::{PictureFiles, Zones};
 use hiendien_engine::presence::{Life, Presence};
 use hiendien_engine::request::{By, Request, ask, ask_as_seen};
 use hiendien_engine::store::{Directory, Intake, Lifecycle, NewClaim, OperationLog};
@@ -232,6 +235,37 @@ async fn a_term_ends_after_reminders_and_the_name_goes_the_way_of_all_names() {
     )
     .await;
     living.told("TermEnds", 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_a_killed_process_left_behind_goes() {
+    let living = Living::embedded().await;
+    let world = &living.world;
+    let presence = living.live("anh-cu", Life::default()).await;
+    let (store, files) = (&world.store, &world.picture_files);
+    let (settled, unknown) = (ImageId::of(b"settled"), ImageId::of(b"unknown"));
+    for image in [&settled, &unknown] {
+        let upload = image.as_str().as_bytes().to_vec();
+        files.put_upload(presence, image, upload).await.unwrap();
+    }
+    // One process was killed before it noted what it had kept, the other before it erased it.
+    let now = world.clock.now();
+    store.add(presence, &settled, 7, now).await.unwrap();
+    let held = store.take(now, DAY).await.unwrap().unwrap();
+    let outcome = PictureOutcome::Refused(PictureFault::Damaged);
+    store.settle(&held, outcome, now).await.unwrap();
+    living.days(1);
+    for image in [&settled, &unknown] {
+        wait_for("the upload to be erased", LIMIT, async || {
+            match files.upload(presence, image).await.unwrap() {
+                None => Ok(()),
+                Some(_) => Err(image.to_string()),
+            }
+        })
+        .await;
+    }
+    let found = store.image(presence, &settled).await.unwrap().unwrap();
+    assert_eq!(found.state, ImageState::Refused(PictureFault::Damaged));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,18 +6,22 @@ use std::time::{Duration, Instant};
 
 use flate2::{Compression, Crc, write::ZlibEncoder};
 use hiendien_container::ConfinedBuilder;
-use hiendien_domain::content::ImageId;
-use hiendien_domain::ids::OperationId;
+use hiendien_domain::content::{ImageId, Picture};
+use hiendien_domain::ids::{OperationId, PresenceId};
 use hiendien_domain::picture::{Form, PictureFault};
-use hiendien_engine::clock::Clock as _;
-use hiendien_engine::pictures::{ImageState, PictureWork, Pictures};
+use hiendien_domain::site::{FileTree, SiteFile};
+use hiendien_engine::clock::{Clock as _, SystemClock};
+use hiendien_engine::pictures::{Image, ImageState, PictureWork, Pictures};
 use hiendien_engine::ports::{Origin, PictureFiles, SiteStore};
 use hiendien_engine::store::Intake;
 use hiendien_store::Place;
+use hiendien_store::picture_files::PicturePlace;
 use integration_tests::conformance::store::claim;
 use integration_tests::lab::{Lab, root, variant};
+use integration_tests::s3::S3;
 use integration_tests::site::{BuildEngine, builder_settings, render_binary};
 use integration_tests::world::World;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::json;
 
@@ -58,6 +62,122 @@ fn png(width: u32, height: u32) -> Vec<u8> {
         chunk(*b"IEND", b""),
     ]
     .concat()
+}
+
+fn picture(image: &ImageId) -> (Picture, FileTree) {
+    let picture = Picture {
+        id: image.clone(),
+        alt: String::new(),
+        width: 640,
+        height: 480,
+        widths: vec![320, 640],
+        placeholder: String::new(),
+    };
+    let mut files = FileTree::default();
+    for (path, form) in picture.files() {
+        let file = SiteFile {
+            media_type: form.media_type().to_owned(),
+            identity: path.clone().into_bytes(),
+            gzip: None,
+            brotli: None,
+        };
+        files.insert(&path, file).unwrap();
+    }
+    (picture, files)
+}
+
+/// Images are kept and erased one by one and all at once, each again without harm.
+async fn kept_and_erased(store: &PicturePlace) {
+    let (presence, neighbour) = (PresenceId::new(), PresenceId::new());
+    let (first, second) = (ImageId::of(b"1"), ImageId::of(b"2"));
+    let put = async |presence, image: &ImageId, octets: &[u8]| {
+        let put = store.put_upload(presence, image, octets.to_vec()).await;
+        put.unwrap();
+    };
+    let upload = async |image| store.upload(presence, image).await.unwrap();
+    let files_of = async |picture| store.files(presence, picture).await.unwrap();
+    for _ in 0..2 {
+        put(presence, &first, b"1").await;
+        put(neighbour, &first, b"1").await;
+        assert_eq!(upload(&first).await, Some(b"1".to_vec()));
+        assert_eq!(upload(&second).await, None);
+    }
+    let (one, files) = picture(&first);
+    assert_eq!(files_of(&one).await, None);
+    for _ in 0..2 {
+        let put = store.put_files(presence, &first, files.clone()).await;
+        put.unwrap();
+        assert_eq!(files_of(&one).await, Some(files.clone()));
+    }
+    let (two, files) = picture(&second);
+    store.put_files(presence, &second, files).await.unwrap();
+    for _ in 0..2 {
+        store.remove_upload(presence, &first).await.unwrap();
+        assert_eq!(upload(&first).await, None);
+    }
+    put(presence, &first, b"1").await;
+    for _ in 0..2 {
+        store.remove_image(presence, &first).await.unwrap();
+        assert_eq!(files_of(&one).await, None);
+        assert_eq!(upload(&first).await, None);
+    }
+    assert!(files_of(&two).await.is_some());
+
+    // What a process that died has left goes once it is old, and nothing else: the upload of one that is ready,
+    // and all of one that nobody knows.
+    let image = |id: &ImageId, state| Image {
+        id: id.clone(),
+        state,
+        uploaded_at: Timestamp::now(),
+        upload_bytes: 1,
+        kept_bytes: 1,
+    };
+    let (third, fourth) = (ImageId::of(b"3"), ImageId::of(b"4"));
+    for id in [&second, &third, &fourth] {
+        put(presence, id, id.as_str().as_bytes()).await;
+    }
+    let (four, files) = picture(&fourth);
+    store.put_files(presence, &fourth, files).await.unwrap();
+    let known = [
+        image(&second, ImageState::Ready(two.clone())),
+        image(&third, ImageState::Waiting),
+    ];
+    let tidy = async |before| store.tidy(presence, &known, before).await.unwrap();
+    let now = Timestamp::now();
+    assert_eq!(tidy(now - SignedDuration::from_mins(1)).await, 0);
+    let of_fourth = 1 + four.files().count();
+    assert_eq!(
+        tidy(now + SignedDuration::from_mins(1)).await,
+        1 + of_fourth
+    );
+    assert_eq!(tidy(now + SignedDuration::from_mins(1)).await, 0);
+    assert!(files_of(&two).await.is_some());
+    assert_eq!(upload(&second).await, None);
+    assert!(upload(&third).await.is_some());
+    assert_eq!(files_of(&four).await, None);
+
+    for _ in 0..2 {
+        store.remove_images(presence).await.unwrap();
+        assert_eq!(files_of(&two).await, None);
+    }
+    let of_neighbour = store.upload(neighbour, &first).await.unwrap();
+    assert_eq!(of_neighbour, Some(b"1".to_vec()));
+    store.remove_images(neighbour).await.unwrap();
+}
+
+#[tokio::test]
+async fn images_are_kept_and_erased_in_a_folder() {
+    let root = tempfile::tempdir().unwrap();
+    kept_and_erased(&PicturePlace::in_folder(root.path()).unwrap()).await;
+    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn images_are_kept_and_erased_in_a_bucket_beside_revisions() {
+    let s3 = S3::start().await;
+    let clock = Arc::new(SystemClock);
+    kept_and_erased(&PicturePlace::in_bucket(&s3.settings(), clock).unwrap()).await;
+    assert_eq!(s3.names("").await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

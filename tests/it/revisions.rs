@@ -23,10 +23,11 @@ use hiendien_store::Place;
 use hiendien_store::revisions::Revisions;
 use integration_tests::conformance::revisions::{self as suite, Bed};
 use integration_tests::conformance::store::claim;
-use integration_tests::lab::{Lab, sample};
+use integration_tests::lab::{Lab, root, sample};
 use integration_tests::s3::{S3, names_in};
 use integration_tests::wait::wait_for;
 use integration_tests::world::World;
+use reqwest::Method;
 use tokio::sync::watch;
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -409,7 +410,27 @@ async fn revisions_in_a_bucket_are_served_listed_compared_rolled_back_exported_a
     let (_, _, presence) = api.get(&format!("/v1/presences/{name}")).await;
     let id: PresenceId = presence["id"].as_str().unwrap().parse().unwrap();
     let first = presence["revision"].as_str().unwrap().to_owned();
-    assert!(!lab.state().join("revisions").exists());
+    let images = format!("/v1/presences/{name}/images");
+    let photo = std::fs::read(root().join("site-templates/food-drink/sample/mon-pho.webp"));
+    let send = api
+        .request(Method::POST, &images)
+        .header("prefer", "wait=60")
+        .body(photo.unwrap());
+    let (_, _, image) = api.send(send).await;
+    assert_eq!(image["state"], "ready", "{image:#}");
+    // What was uploaded goes once its picture is noted.
+    wait_for("the picture alone to be kept", LIMIT, async || {
+        let kept = s3.names(&format!("pictures/{id}/")).await;
+        let is_upload = |name: &String| name.starts_with("upload");
+        if kept.is_empty() || kept.iter().any(is_upload) {
+            return Err(format!("{kept:?}"));
+        }
+        Ok(())
+    })
+    .await;
+    for folder in ["revisions", "pictures"] {
+        assert!(!lab.state().join(folder).exists(), "{folder}");
+    }
 
     // Another template is another revision.
     let claim: serde_json::Value =
@@ -576,7 +597,10 @@ async fn revisions_in_a_bucket_are_served_listed_compared_rolled_back_exported_a
     assert_eq!(status, 200);
     run(&["presence", "purge", &id.to_string(), "--yes"]);
     api.comes_to(&id.to_string(), "purged", LIMIT).await;
-    assert_eq!(s3.names(&format!("{id}/")).await, Vec::<String>::new());
+    for folder in ["", "pictures/"] {
+        let left = s3.names(&format!("{folder}{id}/")).await;
+        assert_eq!(left, Vec::<String>::new());
+    }
     let (status, _, _) = api.get(&format!("/v1/presences/{id}/export")).await;
     assert_eq!(status, 404);
 }

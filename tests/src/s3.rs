@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hiendien_store::revisions::S3Settings;
+use hiendien_store::S3Settings;
 use reqwest::header::{HeaderMap, HeaderValue};
 
 use crate::net::address;

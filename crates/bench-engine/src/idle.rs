@@ -14,6 +14,7 @@ use hiendien_domain::secret::Secret;
 use hiendien_domain::site::{FileTree, RevisionHash, SiteFile};
 use hiendien_domain::term::TermRules;
 use hiendien_engine::clock::SystemClock;
+use hiendien_engine::pictures::Image;
 use hiendien_engine::ports::{
     BuildJob, Certificate, Certificates, Damage, Delegation, Delegations, FileProof, KeepRules,
     Keeping, Letter, MailDomain, MailProof, Mailboxes, Messages, Origin, PasswordLink,
@@ -67,6 +68,7 @@ pub(crate) fn ports(store: Arc<Store>, build: Duration) -> anyhow::Result<Ports>
         builder: idle.clone(),
         sites: idle.clone(),
         shelf: idle.clone(),
+        pictures: store.clone(),
         picture_files: idle.clone(),
         publications: idle.clone(),
         lifecycle: store,
@@ -262,6 +264,10 @@ impl PictureFiles for Idle {
 
     async fn remove_image(&self, _: PresenceId, _: &ImageId) -> Result<(), PortError> {
         Ok(())
+    }
+
+    async fn tidy(&self, _: PresenceId, _: &[Image], _: Timestamp) -> Result<usize, PortError> {
+        Ok(0)
     }
 
     async fn remove_images(&self, _: PresenceId) -> Result<(), PortError> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hiendien_domain::lifecycle::{Plane, PlaneState, Standing};
 use hiendien_domain::term::TermRules;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -36,10 +36,12 @@ pub const ROUND_EVERY: Duration = Duration::from_secs(5);
 /// Looks at the servers at once.
 const OBSERVED_AT_ONCE: usize = 8;
 
-/// Bound of taking revisions away from one presence.
+/// Bound of taking away from one presence what is over.
 const TIDY_TIMEOUT: Duration = Duration::from_secs(20);
-/// Each presence's revisions are looked through once in so many days.
+/// Each presence is looked through once in so many days, whatever it has.
 const THOROUGH_DAYS: u128 = 7;
+/// Nobody works on one image as long: what is older is on its way nowhere.
+const LEFT_BEHIND: SignedDuration = SignedDuration::from_hours(1);
 
 /// What the clock has to do with a presence.
 #[derive(Debug, Clone, PartialEq)]
@@ -319,38 +321,63 @@ async fn remind(
         .await
 }
 
-/// Takes away revisions that are over. No operation is under way; one that begins now makes what it
-/// needs young first. A failure costs space alone, and the next look tries again.
+/// Takes away what is over. No operation is under way; one that begins now makes what it needs young
+/// first. A failure costs space alone, and the next look tries again.
 async fn tidy(ports: &Ports, presence: &Presence, now: Timestamp) {
-    let rules = &ports.settings.revisions;
     let tidied = async {
-        // Most presences have few, and nothing to be taken away from.
-        let kept = ports.sites.revisions(presence.id).await?.len();
-        if kept <= rules.last && !is_thorough(presence, now) {
-            return Ok(Tidied::default());
-        }
-        let keeping = Keeping {
-            rules: rules.clone(),
-            named: presence.revision.iter().cloned().collect(),
-            now,
-        };
-        ports.shelf.tidy(presence.id, &keeping).await
+        let revisions = tidy_revisions(ports, presence, now).await?;
+        let pictures = tidy_pictures(ports, presence, now).await?;
+        Ok::<_, PortError>((revisions, pictures))
     };
     match tokio::time::timeout(TIDY_TIMEOUT, tidied).await {
-        Ok(Ok(tidied)) if tidied == Tidied::default() => {}
-        Ok(Ok(tidied)) => info!(
+        Ok(Ok((revisions, 0))) if revisions == Tidied::default() => {}
+        Ok(Ok((tidied, pictures))) => info!(
             presence.id = %presence.id,
             revisions = tidied.revisions,
             blobs = tidied.blobs,
-            "old revisions are taken away"
+            pictures,
+            "what is over is taken away"
         ),
         Ok(Err(error)) => {
-            warn!(presence.id = %presence.id, error = %ErrorChain(&error), "could not take old revisions away, will again");
+            warn!(presence.id = %presence.id, error = %ErrorChain(&error), "could not take away what is over, will again");
         }
         Err(_) => {
-            warn!(presence.id = %presence.id, "taking old revisions away took too long, will again");
+            warn!(presence.id = %presence.id, "taking away what is over took too long, will again");
         }
     }
+}
+
+async fn tidy_revisions(
+    ports: &Ports,
+    presence: &Presence,
+    now: Timestamp,
+) -> Result<Tidied, PortError> {
+    let rules = &ports.settings.revisions;
+    // Most presences have few, and nothing to be taken away from.
+    let kept = ports.sites.revisions(presence.id).await?.len();
+    if kept <= rules.last && !is_thorough(presence, now) {
+        return Ok(Tidied::default());
+    }
+    let keeping = Keeping {
+        rules: rules.clone(),
+        named: presence.revision.iter().cloned().collect(),
+        now,
+    };
+    ports.shelf.tidy(presence.id, &keeping).await
+}
+
+/// An upload may tell where it was taken, so it stays no longer than its picture needs it.
+async fn tidy_pictures(
+    ports: &Ports,
+    presence: &Presence,
+    now: Timestamp,
+) -> Result<usize, PortError> {
+    let images = ports.pictures.images(presence.id).await?;
+    if images.is_empty() && !is_thorough(presence, now) {
+        return Ok(0);
+    }
+    let before = now.saturating_sub(LEFT_BEHIND).unwrap_or(now);
+    ports.picture_files.tidy(presence.id, &images, before).await
 }
 
 /// Whether this is the presence's day, one in [`THOROUGH_DAYS`], to be looked through whatever it has:

@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::operation::{Before, Operation};
+use crate::pictures::Pictures;
 use crate::ports::{
     Certificates, Delegations, KeepRules, Mailboxes, Messages, PasswordLinks, PictureFiles,
     PortError, Probes, RevisionShelf, SiteBuilder, SiteStore, Zones,
@@ -40,6 +41,7 @@ pub struct Ports {
     pub builder: Arc<dyn SiteBuilder>,
     pub sites: Arc<dyn SiteStore>,
     pub shelf: Arc<dyn RevisionShelf>,
+    pub pictures: Arc<dyn Pictures>,
     pub picture_files: Arc<dyn PictureFiles>,
     pub publications: Arc<dyn Publications>,
     pub lifecycle: Arc<dyn Lifecycle>,

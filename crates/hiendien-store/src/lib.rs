@@ -1,4 +1,4 @@
-//! The durable store: rows in SQLite or PostgreSQL, and a folder of revisions.
+//! The durable store: rows in SQLite or PostgreSQL, revisions and pictures in a folder or a bucket.
 //!
 //! Every statement and every rule is written once, for both (`sql`). Embedded, it is one SQLite
 //! file (WAL, `synchronous=FULL`) that one process holds: one thread writes, and writes that arrive
@@ -23,6 +23,7 @@ mod migrations;
 mod operations;
 pub mod picture_files;
 mod pictures;
+mod pieces;
 pub mod revisions;
 mod row;
 mod seal;
@@ -41,6 +42,7 @@ use database::Database;
 pub use database::Place;
 pub use error::StoreError;
 pub use migrations::{Migrated, SCHEMA_VERSION, migrate, migrate_to};
+pub use pieces::{S3Error, S3Settings};
 pub use seal::Seal;
 pub use sql::postgres::PostgresSettings;
 

@@ -1,126 +1,98 @@
-//! The octets of images in a folder: one directory per presence, in it what was uploaded and was not
-//! worked on yet, and the files of pictures, each under the name it has in a site.
+//! The octets of images in a folder or a bucket: what was uploaded and was not worked on yet, and the
+//! files of pictures, each under the name it has in a site.
 //!
-//! Each file is written beside its place, flushed, and renamed into it. All are named by what was
-//! uploaded, so writing one again changes nothing.
+//! All are named by what was uploaded, so writing one again changes nothing.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use hiendien_domain::content::{ImageId, Picture};
 use hiendien_domain::ids::PresenceId;
 use hiendien_domain::picture::Form;
 use hiendien_domain::site::{FileTree, SiteFile};
+use hiendien_engine::clock::Clock;
+use hiendien_engine::pictures::{Image, ImageState};
 use hiendien_engine::ports::{PictureFiles, PortError};
-use uuid::Uuid;
+use jiff::Timestamp;
 
+use crate::pieces::{Bucket, Folder, Found, Piece, Pieces, S3Error, S3Settings, Writing};
+
+/// What the places call it when something fails.
+const WHAT: &str = "the pictures";
+/// Where they are in a bucket; revisions lie beside it.
+const IN_BUCKET: &str = "pictures";
 /// Begins the name of an upload.
 const UPLOAD: &str = "upload-";
-/// Begins the name of a file on its way in.
-const NEW: &str = ".new-";
-/// Begins the name of a presence's directory on its way out.
-const GONE: &str = ".gone-";
 /// Where the files of pictures are in a site.
 const IN_SITE: &str = "anh/";
+/// Files read at once.
+const READ_AT_ONCE: usize = 16;
+/// Pieces that one round takes away.
+const TAKEN_MAX: usize = 1000;
 
-/// The [`PictureFiles`] port over a folder.
-#[derive(Debug, Clone)]
-pub struct FolderPictures {
-    root: PathBuf,
+/// The [`PictureFiles`] port over a folder or a bucket.
+#[derive(Clone)]
+pub struct PicturePlace {
+    pieces: Arc<dyn Pieces>,
 }
 
-impl FolderPictures {
-    /// Uses the folder `root`, made where there is none; what a crash left half-written or
-    /// half-erased is cleared away.
-    pub fn open(root: &Path) -> io::Result<Self> {
-        fs::create_dir_all(root)?;
-        for presence in fs::read_dir(root)? {
-            let presence = presence?;
-            if begins(&presence, GONE) {
-                unless_gone(fs::remove_dir_all(presence.path()))?;
-                continue;
-            }
-            let Some(entries) = unless_gone(fs::read_dir(presence.path()))? else {
-                continue;
-            };
-            for entry in entries {
-                let entry = entry?;
-                if begins(&entry, NEW) {
-                    clear(&entry.path())?;
-                }
-            }
-        }
+impl fmt::Debug for PicturePlace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("PicturePlace")
+            .field(&self.pieces)
+            .finish()
+    }
+}
+
+impl PicturePlace {
+    /// Uses the folder `root`, made where there is none.
+    pub fn in_folder(root: &Path) -> io::Result<Self> {
         Ok(Self {
-            root: root.to_owned(),
+            pieces: Arc::new(Folder::open(root, WHAT)?),
         })
     }
 
-    async fn run<T: Send + 'static>(
+    /// Uses the folder `pictures` of a bucket, which must be there. Asks nothing yet.
+    pub fn in_bucket(settings: &S3Settings, clock: Arc<dyn Clock>) -> Result<Self, S3Error> {
+        Ok(Self {
+            pieces: Arc::new(Bucket::open(settings, IN_BUCKET, WHAT, clock)?),
+        })
+    }
+
+    async fn put(&self, presence: PresenceId, pieces: Vec<Piece>) -> Result<(), PortError> {
+        self.pieces.clear(presence).await?;
+        self.pieces.put(presence, pieces).await
+    }
+
+    async fn read(
         &self,
-        action: &'static str,
         presence: PresenceId,
-        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
-    ) -> Result<T, PortError> {
-        let directory = self.root.join(presence.to_string());
-        let done = tokio::task::spawn_blocking(move || work(&directory))
-            .await
-            .map_err(|error| PortError::transient(action, error))?;
-        done.map_err(|error| {
-            let root = self.root.display();
-            let action = match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    format!("{action}: the disk that holds `{root}` is full, free some space; it")
-                }
-                _ => format!("{action} under `{root}`"),
-            };
-            PortError::transient(action, error)
-        })
+        path: String,
+    ) -> Result<(String, Option<SiteFile>), PortError> {
+        let file = self.file(presence, &path).await?;
+        Ok((path, file))
     }
 }
 
-fn begins(entry: &fs::DirEntry, with: &str) -> bool {
-    entry.file_name().to_string_lossy().starts_with(with)
-}
-
-/// `None` where it is not there any more.
-fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        result => result.map(Some),
+fn piece(name: String, octets: impl Into<Bytes>) -> Piece {
+    Piece {
+        name,
+        octets: octets.into(),
+        writing: Writing::Over,
     }
 }
 
-/// Clears a half-written file away, unless a process that lives is writing it.
-fn clear(new: &Path) -> io::Result<()> {
-    let Some(file) = unless_gone(File::open(new))? else {
-        return Ok(());
-    };
-    match file.try_lock() {
-        Ok(()) => unless_gone(fs::remove_file(new)).map(drop),
-        Err(TryLockError::WouldBlock) => Ok(()),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
+fn upload_name(image: &ImageId) -> String {
+    format!("{UPLOAD}{image}")
 }
 
-fn put(directory: &Path, name: &str, octets: &[u8]) -> io::Result<()> {
-    let new = directory.join(format!("{NEW}{}", Uuid::new_v4()));
-    let mut file = File::create(&new)?;
-    // Held while it is written, so that a process that starts knows it from what a crash has left.
-    file.lock()?;
-    let written = file
-        .write_all(octets)
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&new, directory.join(name)));
-    if written.is_err() {
-        // What cannot be removed now is removed at the next start.
-        let _ = fs::remove_file(&new);
-    }
-    written
-}
-
-/// The name in the folder of a path in a site; only paths of pictures have one.
+/// The name of the piece of a path in a site; only paths of pictures have one.
 fn name_of(path: &str) -> Option<(&str, Form)> {
     let name = path.strip_prefix(IN_SITE)?;
     let form = Form::ALL
@@ -131,38 +103,25 @@ fn name_of(path: &str) -> Option<(&str, Form)> {
     is_ours.then_some((name, form))
 }
 
-fn read(directory: &Path, path: &str) -> io::Result<Option<SiteFile>> {
-    let Some((name, form)) = name_of(path) else {
-        return Ok(None);
+/// The image that a piece is of, and whether the piece is its upload.
+fn image_of(name: &str) -> Option<(ImageId, bool)> {
+    let (image, is_upload) = match name.strip_prefix(UPLOAD) {
+        Some(image) => (image, true),
+        None => (name.split_once('-')?.0, false),
     };
-    let read = unless_gone(fs::read(directory.join(name)))?;
-    Ok(read.map(|identity| SiteFile {
-        media_type: form.media_type().to_owned(),
-        identity,
-        gzip: None,
-        brotli: None,
-    }))
-}
-
-fn sync(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+    image.parse().ok().map(|image| (image, is_upload))
 }
 
 #[async_trait]
-impl PictureFiles for FolderPictures {
+impl PictureFiles for PicturePlace {
     async fn put_upload(
         &self,
         presence: PresenceId,
         image: &ImageId,
         upload: Vec<u8>,
     ) -> Result<(), PortError> {
-        let name = format!("{UPLOAD}{image}");
-        self.run("keeping an upload", presence, move |directory| {
-            fs::create_dir_all(directory)?;
-            put(directory, &name, &upload)?;
-            sync(directory)
-        })
-        .await
+        self.put(presence, vec![piece(upload_name(image), upload)])
+            .await
     }
 
     async fn upload(
@@ -170,20 +129,12 @@ impl PictureFiles for FolderPictures {
         presence: PresenceId,
         image: &ImageId,
     ) -> Result<Option<Vec<u8>>, PortError> {
-        let name = format!("{UPLOAD}{image}");
-        self.run("reading an upload", presence, move |directory| {
-            unless_gone(fs::read(directory.join(name)))
-        })
-        .await
+        self.pieces.get(presence, &upload_name(image)).await
     }
 
     async fn remove_upload(&self, presence: PresenceId, image: &ImageId) -> Result<(), PortError> {
-        let name = format!("{UPLOAD}{image}");
-        self.run("erasing an upload", presence, move |directory| {
-            unless_gone(fs::remove_file(directory.join(name)))?;
-            unless_gone(sync(directory)).map(drop)
-        })
-        .await
+        let names = vec![upload_name(image)];
+        self.pieces.remove(presence, names).await
     }
 
     async fn put_files(
@@ -192,16 +143,15 @@ impl PictureFiles for FolderPictures {
         _image: &ImageId,
         files: FileTree,
     ) -> Result<(), PortError> {
-        self.run("keeping a picture", presence, move |directory| {
-            fs::create_dir_all(directory)?;
-            for (path, file) in files.iter() {
-                let (name, _) = name_of(path)
-                    .ok_or_else(|| io::Error::other(format!("`{path}` is not of a picture")))?;
-                put(directory, name, &file.identity)?;
-            }
-            sync(directory)
-        })
-        .await
+        let mut pieces = Vec::new();
+        for (path, file) in files.iter() {
+            let (name, _) = name_of(path).ok_or_else(|| {
+                let fault = format!("`{path}` is not of a picture");
+                PortError::misconfigured("keeping a picture", fault)
+            })?;
+            pieces.push(piece(name.to_owned(), file.identity.clone()));
+        }
+        self.put(presence, pieces).await
     }
 
     async fn files(
@@ -209,133 +159,83 @@ impl PictureFiles for FolderPictures {
         presence: PresenceId,
         picture: &Picture,
     ) -> Result<Option<FileTree>, PortError> {
-        let picture = picture.clone();
-        self.run("reading a picture", presence, move |directory| {
-            let mut tree = FileTree::default();
-            for (path, _) in picture.files() {
-                let Some(file) = read(directory, &path)? else {
-                    return Ok(None);
-                };
-                tree.insert(&path, file).map_err(io::Error::other)?;
-            }
-            Ok(Some(tree))
-        })
-        .await
+        let reads = picture.files().map(|(path, _)| self.read(presence, path));
+        let read: Vec<_> = stream::iter(reads)
+            .buffered(READ_AT_ONCE)
+            .try_collect()
+            .await?;
+        let mut tree = FileTree::default();
+        for (path, file) in read {
+            let Some(file) = file else {
+                return Ok(None);
+            };
+            tree.insert(&path, file)
+                .map_err(|error| PortError::transient("reading a picture", error))?;
+        }
+        Ok(Some(tree))
     }
 
     async fn file(&self, presence: PresenceId, path: &str) -> Result<Option<SiteFile>, PortError> {
-        let path = path.to_owned();
-        self.run("reading a file of a picture", presence, move |directory| {
-            read(directory, &path)
-        })
-        .await
+        let Some((name, form)) = name_of(path) else {
+            return Ok(None);
+        };
+        let read = self.pieces.get(presence, name).await?;
+        Ok(read.map(|identity| SiteFile {
+            media_type: form.media_type().to_owned(),
+            identity,
+            gzip: None,
+            brotli: None,
+        }))
     }
 
     async fn remove_image(&self, presence: PresenceId, image: &ImageId) -> Result<(), PortError> {
-        let image = image.clone();
-        self.run("erasing an image", presence, move |directory| {
-            let Some(entries) = unless_gone(fs::read_dir(directory))? else {
-                return Ok(());
+        let of_it = [format!("{image}-"), upload_name(image)];
+        let found = self.pieces.list(presence, "").await?;
+        let names = found.into_iter().map(|found| found.name);
+        let names = names.filter(|name| of_it.iter().any(|with| name.starts_with(with)));
+        self.pieces.remove(presence, names.collect()).await
+    }
+
+    async fn tidy(
+        &self,
+        presence: PresenceId,
+        images: &[Image],
+        before: Timestamp,
+    ) -> Result<usize, PortError> {
+        self.pieces.clear(presence).await?;
+        let is_left = |found: &Found| {
+            let Some((image, is_upload)) = image_of(&found.name) else {
+                return false;
             };
-            let of_it = [format!("{image}-"), format!("{UPLOAD}{image}")];
-            for entry in entries {
-                let entry = entry?;
-                if of_it.iter().any(|with| begins(&entry, with)) {
-                    unless_gone(fs::remove_file(entry.path()))?;
-                }
-            }
-            unless_gone(sync(directory)).map(drop)
-        })
-        .await
+            let known = images.iter().find(|known| known.id == image);
+            found.written_at < before
+                && known.is_none_or(|known| is_upload && known.state != ImageState::Waiting)
+        };
+        let found = self.pieces.list(presence, "").await?;
+        let left = found.into_iter().filter(is_left).map(|found| found.name);
+        let left: Vec<String> = left.take(TAKEN_MAX).collect();
+        let count = left.len();
+        if count > 0 {
+            self.pieces.remove(presence, left).await?;
+        }
+        Ok(count)
     }
 
     async fn remove_images(&self, presence: PresenceId) -> Result<(), PortError> {
-        let root = self.root.clone();
-        self.run("erasing the images", presence, move |directory| {
-            let gone = format!("{GONE}{presence}-");
-            let away = root.join(format!("{gone}{}", Uuid::new_v4()));
-            // Renamed first, so that it does not come back in part after a power cut.
-            unless_gone(fs::rename(directory, away))?;
-            sync(&root)?;
-            for entry in fs::read_dir(&root)? {
-                let entry = entry?;
-                if begins(&entry, &gone) {
-                    unless_gone(fs::remove_dir_all(entry.path()))?;
-                }
-            }
-            sync(&root)
-        })
-        .await
+        self.pieces.erase(presence, None).await
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+
     use super::*;
-
-    fn picture(image: &ImageId) -> (Picture, FileTree) {
-        let picture = Picture {
-            id: image.clone(),
-            alt: String::new(),
-            width: 640,
-            height: 480,
-            widths: vec![320, 640],
-            placeholder: String::new(),
-        };
-        let mut files = FileTree::default();
-        for (path, form) in picture.files() {
-            let file = SiteFile {
-                media_type: form.media_type().to_owned(),
-                identity: path.clone().into_bytes(),
-                gzip: None,
-                brotli: None,
-            };
-            files.insert(&path, file).unwrap();
-        }
-        (picture, files)
-    }
-
-    #[tokio::test]
-    async fn images_are_kept_and_erased_one_by_one_and_all_at_once() {
-        let root = tempfile::tempdir().unwrap();
-        let store = FolderPictures::open(root.path()).unwrap();
-        let presence = PresenceId::new();
-        let (first, second) = (ImageId::of(b"1"), ImageId::of(b"2"));
-        store
-            .put_upload(presence, &first, b"1".to_vec())
-            .await
-            .unwrap();
-        assert_eq!(
-            store.upload(presence, &first).await.unwrap(),
-            Some(b"1".to_vec())
-        );
-        assert_eq!(store.upload(presence, &second).await.unwrap(), None);
-        let (one, files) = picture(&first);
-        store
-            .put_files(presence, &first, files.clone())
-            .await
-            .unwrap();
-        assert_eq!(store.files(presence, &one).await.unwrap(), Some(files));
-        let (two, files) = picture(&second);
-        store.put_files(presence, &second, files).await.unwrap();
-        for _ in 0..2 {
-            store.remove_upload(presence, &first).await.unwrap();
-            assert_eq!(store.upload(presence, &first).await.unwrap(), None);
-            store.remove_image(presence, &first).await.unwrap();
-            assert_eq!(store.files(presence, &one).await.unwrap(), None);
-        }
-        assert!(store.files(presence, &two).await.unwrap().is_some());
-        for _ in 0..2 {
-            store.remove_images(presence).await.unwrap();
-            assert_eq!(store.files(presence, &two).await.unwrap(), None);
-        }
-        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
-    }
 
     #[tokio::test]
     async fn only_files_of_pictures_are_read() {
         let root = tempfile::tempdir().unwrap();
-        let store = FolderPictures::open(root.path()).unwrap();
+        let store = PicturePlace::in_folder(root.path()).unwrap();
         let presence = PresenceId::new();
         let image = ImageId::of(b"1");
         store
@@ -357,17 +257,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_crash_left_is_cleared_away_at_the_next_start() {
+    async fn what_a_crash_left_is_cleared_away() {
         let root = tempfile::tempdir().unwrap();
-        let presence = root.path().join(PresenceId::new().to_string());
-        let (half, held) = (presence.join(".new-half"), presence.join(".new-held"));
+        let presence = PresenceId::new();
+        let directory = root.path().join(presence.to_string());
+        let (half, held) = (directory.join(".new-half"), directory.join(".new-held"));
         let gone = root.path().join(".gone-x");
-        fs::create_dir_all(&presence).unwrap();
+        fs::create_dir_all(&directory).unwrap();
         fs::create_dir_all(&gone).unwrap();
         fs::write(&half, b"x").unwrap();
         let living = File::create(&held).unwrap();
         living.lock().unwrap();
-        FolderPictures::open(root.path()).unwrap();
-        assert!(!half.exists() && !gone.exists() && held.exists());
+        let store = PicturePlace::in_folder(root.path()).unwrap();
+        assert!(!gone.exists());
+        let image = ImageId::of(b"1");
+        store
+            .put_upload(presence, &image, b"1".to_vec())
+            .await
+            .unwrap();
+        assert!(!half.exists() && held.exists());
     }
 }

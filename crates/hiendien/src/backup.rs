@@ -311,12 +311,13 @@ impl Taken<'_> {
         if config.revisions.s3.is_some() {
             self.manifest.revisions_elsewhere = true;
             self.left_out.push(
-                "the revisions: the bucket of `revisions.s3` has backups of its own".to_owned(),
+                "revisions and pictures: the bucket of `revisions.s3` has backups of its own"
+                    .to_owned(),
             );
         } else {
             self.revisions(&config.state.join("revisions"))?;
+            self.pictures(&config.state.join("pictures"))?;
         }
-        self.pictures(&config.state.join("pictures"))?;
         self.directory(&config.state.join("secrets"), SECRETS)?;
         self.file(config_path, CONFIG, Contents::Changing)?;
         match &config.mail.store {

@@ -12,7 +12,7 @@ use hiendien_domain::platform::Platform;
 use hiendien_domain::term::TermRules;
 use hiendien_engine::ports::KeepRules;
 use hiendien_engine::webhooks::DeliverySettings;
-use hiendien_store::revisions::S3Settings;
+use hiendien_store::S3Settings;
 use hiendien_store::{Place, PostgresSettings, StoreSettings};
 use serde::Deserialize;
 
@@ -246,7 +246,7 @@ impl Default for Worker {
     }
 }
 
-/// Revisions of sites: in the folder `revisions` under `state`, or in a bucket.
+/// Revisions of sites, and pictures: in the folders `revisions` and `pictures` under `state`, or in a bucket.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RevisionsPlace {

@@ -43,7 +43,7 @@ pub(crate) struct Manifest {
     /// Schema of the store's database; none where PostgreSQL keeps it.
     pub(crate) schema: Option<i64>,
     pub(crate) made_at: String,
-    /// Whether the revisions were in a bucket, which has backups of its own.
+    /// Whether revisions and pictures were in a bucket, which has backups of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) revisions_elsewhere: bool,
     /// By path inside the backup, parts joined by `/`.

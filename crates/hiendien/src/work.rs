@@ -2,7 +2,9 @@
 //! other roles, or as processes of its own on a store that many share.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use hiendien_mail::{
     SqliteMailboxes,
 };
 use hiendien_store::Store;
-use hiendien_store::picture_files::FolderPictures;
+use hiendien_store::picture_files::PicturePlace;
 use hiendien_store::revisions::Revisions;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -46,7 +48,7 @@ pub struct Kept {
     pub clock: Arc<dyn Clock>,
     pub store: Arc<Store>,
     pub revisions: Arc<Revisions>,
-    pub picture_files: Arc<FolderPictures>,
+    pub picture_files: Arc<PicturePlace>,
     pub mailboxes: SqliteMailboxes,
 }
 
@@ -58,14 +60,23 @@ impl Kept {
         let opened =
             tokio::task::spawn_blocking(move || Store::open(&settings, store_clock)).await?;
         let store = Arc::new(opened.context("cannot open the store")?);
-        let revisions = match &config.revisions.s3 {
-            None => Revisions::in_folder(&config.state.join("revisions"))
-                .context("cannot open the folder of revisions")?,
-            Some(s3) => Revisions::in_bucket(&s3.settings(), Arc::clone(&clock))
-                .context("cannot use the bucket of `revisions.s3`")?,
+        let pictures = config.state.join("pictures");
+        let (revisions, picture_files) = match &config.revisions.s3 {
+            None => (
+                Revisions::in_folder(&config.state.join("revisions"))
+                    .context("cannot open the folder of revisions")?,
+                PicturePlace::in_folder(&pictures).context("cannot open the folder of pictures")?,
+            ),
+            Some(s3) => {
+                refuse_left_behind(&pictures)?;
+                let (settings, unusable) =
+                    (s3.settings(), "cannot use the bucket of `revisions.s3`");
+                (
+                    Revisions::in_bucket(&settings, Arc::clone(&clock)).context(unusable)?,
+                    PicturePlace::in_bucket(&settings, Arc::clone(&clock)).context(unusable)?,
+                )
+            }
         };
-        let picture_files = FolderPictures::open(&config.state.join("pictures"))
-            .context("cannot open the folder of pictures")?;
         let mailboxes = SqliteMailboxes::open(&mailbox_settings(config), Arc::clone(&clock))?;
         Ok(Self {
             clock,
@@ -75,6 +86,21 @@ impl Kept {
             mailboxes,
         })
     }
+}
+
+/// With a bucket, pictures that were kept in the folder would be missed.
+fn refuse_left_behind(pictures: &Path) -> anyhow::Result<()> {
+    let first = match fs::read_dir(pictures) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        entries => entries?.next().transpose()?,
+    };
+    ensure!(
+        first.is_none(),
+        "`{0}` holds pictures, and with `revisions.s3` they are looked for in the bucket: stop the service, \
+         `aws s3 sync {0} s3://BUCKET/PREFIX/pictures`, and move the folder away",
+        pictures.display()
+    );
+    Ok(())
 }
 
 fn mailbox_settings(config: &Config) -> MailboxSettings {
@@ -164,6 +190,7 @@ impl Hands {
             builder: builder.clone(),
             sites: kept.revisions.clone(),
             shelf: kept.revisions.clone(),
+            pictures: kept.store.clone(),
             picture_files: kept.picture_files.clone(),
             publications: store.clone(),
             lifecycle: store.clone(),
@@ -267,8 +294,8 @@ fn place(config: &Config) -> anyhow::Result<(String, File)> {
             File::create(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
         match file.try_lock() {
             Ok(()) => return Ok((name, file)),
-            Err(std::fs::TryLockError::WouldBlock) => {}
-            Err(std::fs::TryLockError::Error(error)) => {
+            Err(fs::TryLockError::WouldBlock) => {}
+            Err(fs::TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("cannot lock `{}`", path.display()));
             }
         }
@@ -286,4 +313,21 @@ fn owner(config: &Config, name: &str) -> String {
         .chain_update(name)
         .finalize();
     hiendien_domain::site::hex(&digest)[..16].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_that_a_bucket_would_hide_are_told_and_an_empty_folder_is_not() {
+        let state = tempfile::tempdir().unwrap();
+        let pictures = state.path().join("pictures");
+        refuse_left_behind(&pictures).unwrap();
+        fs::create_dir(&pictures).unwrap();
+        refuse_left_behind(&pictures).unwrap();
+        fs::create_dir(pictures.join("presence")).unwrap();
+        let told = refuse_left_behind(&pictures).unwrap_err().to_string();
+        assert!(told.contains("aws s3 sync"), "{told}");
+    }
 }

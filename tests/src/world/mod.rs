@@ -24,7 +24,7 @@ use hiendien_engine::ports::{
 use hiendien_engine::presence::Presence;
 use hiendien_engine::step::{Ports, StepSettings};
 use hiendien_engine::store::Directory;
-use hiendien_store::picture_files::FolderPictures;
+use hiendien_store::picture_files::PicturePlace;
 use hiendien_store::revisions::Revisions;
 use hiendien_store::{Place, Store, StoreSettings};
 use jiff::Timestamp;
@@ -62,7 +62,7 @@ pub struct World {
     pub mail: Arc<Mail>,
     pub post: Arc<Post>,
     pub revisions: Arc<Revisions>,
-    pub picture_files: Arc<FolderPictures>,
+    pub picture_files: Arc<PicturePlace>,
     pub ports: Arc<Ports>,
 }
 
@@ -102,7 +102,7 @@ impl World {
     /// A world on a store that is open already, with the clock it was opened with. Its remote servers are new.
     pub fn on(store: Arc<Store>, clock: MovedClock, folder: &Path) -> Self {
         let revisions = Arc::new(Revisions::in_folder(&folder.join("revisions")).unwrap());
-        let picture_files = Arc::new(FolderPictures::open(&folder.join("pictures")).unwrap());
+        let picture_files = Arc::new(PicturePlace::in_folder(&folder.join("pictures")).unwrap());
         let ca = Arc::new(Ca::new(Arc::clone(&store), clock.clone()));
         let (mail, post) = (Arc::new(Mail::default()), Arc::new(Post::default()));
         let eyes = Eyes {
@@ -126,6 +126,7 @@ impl World {
             builder: Arc::new(Builder),
             sites: revisions.clone(),
             shelf: revisions.clone(),
+            pictures: store.clone(),
             picture_files: picture_files.clone(),
             publications: store.clone(),
             lifecycle: store.clone(),

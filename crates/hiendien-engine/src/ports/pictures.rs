@@ -3,8 +3,10 @@ use hiendien_domain::content::{ImageId, Picture};
 use hiendien_domain::ids::PresenceId;
 use hiendien_domain::picture::PictureFault;
 use hiendien_domain::site::{FileTree, SiteFile};
+use jiff::Timestamp;
 
 use super::PortError;
+use crate::pictures::Image;
 
 /// What became of an uploaded image.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +67,15 @@ pub trait PictureFiles: Send + Sync {
 
     /// Erases an image, its upload too. Nothing kept is no error.
     async fn remove_image(&self, presence: PresenceId, image: &ImageId) -> Result<(), PortError>;
+
+    /// Erases what a process that died has left: of what was written before `before`, all that belongs to none of
+    /// `images`, and the uploads of those that do not wait any more. Returns how many files.
+    async fn tidy(
+        &self,
+        presence: PresenceId,
+        images: &[Image],
+        before: Timestamp,
+    ) -> Result<usize, PortError>;
 
     /// Erases all images of a presence. Nothing kept is no error.
     async fn remove_images(&self, presence: PresenceId) -> Result<(), PortError>;

@@ -6,13 +6,11 @@
 //! that a revision is there whole or not at all. Whoever adds to a presence or takes from it is the
 //! only one who does.
 //!
-//! The same layout lies in a folder or in a bucket ([`place`]); what a revision is, is written
-//! here once.
+//! The same layout lies in a folder or in a bucket ([`crate::pieces`]); what a revision is, is
+//! written here once. Within a presence `blobs/HASH` are octets, `revisions/HASH.json` what a
+//! revision is made of, `unnamed.json` what no revision names.
 
-mod folder;
 mod manifest;
-mod place;
-mod s3;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -33,11 +31,16 @@ use hiendien_engine::ports::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use folder::Folder;
+use crate::pieces::{
+    Bucket, Folder, Found, Hold, Piece, Pieces, S3Error, S3Settings, Wait, Writing,
+};
 use manifest::{Manifest, ManifestError};
-use place::{BLOBS, Found, Hold, Piece, Place, REVISIONS, UNNAMED, Wait, Writing};
-use s3::Bucket;
-pub use s3::{S3Error, S3Settings};
+
+/// What the places call it when something fails.
+const WHAT: &str = "the revisions";
+const BLOBS: &str = "blobs";
+const REVISIONS: &str = "revisions";
+const UNNAMED: &str = "unnamed.json";
 
 /// Pieces read at once.
 const READ_AT_ONCE: usize = 16;
@@ -49,14 +52,14 @@ const CONVERTED_MAX: usize = 20;
 /// The [`SiteStore`] and [`RevisionShelf`] ports over a folder or a bucket.
 #[derive(Clone)]
 pub struct Revisions {
-    place: Arc<dyn Place>,
+    pieces: Arc<dyn Pieces>,
 }
 
 impl fmt::Debug for Revisions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_tuple("Revisions")
-            .field(&self.place)
+            .field(&self.pieces)
             .finish()
     }
 }
@@ -85,19 +88,19 @@ impl Revisions {
     /// Uses the folder `root`, made where there is none.
     pub fn in_folder(root: &Path) -> io::Result<Self> {
         Ok(Self {
-            place: Arc::new(Folder::open(root)?),
+            pieces: Arc::new(Folder::open(root, WHAT)?),
         })
     }
 
     /// Uses a bucket, which must be there. Asks nothing yet.
     pub fn in_bucket(settings: &S3Settings, clock: Arc<dyn Clock>) -> Result<Self, S3Error> {
         Ok(Self {
-            place: Arc::new(Bucket::open(settings, clock)?),
+            pieces: Arc::new(Bucket::open(settings, "", WHAT, clock)?),
         })
     }
 
     async fn held(&self, presence: PresenceId, action: &str) -> Result<Box<dyn Hold>, PortError> {
-        let hold = self.place.hold(presence, Wait::Bounded).await?;
+        let hold = self.pieces.hold(presence, Wait::Bounded).await?;
         hold.ok_or_else(|| busy(action))
     }
 
@@ -107,7 +110,7 @@ impl Revisions {
         presence: PresenceId,
         revision: &RevisionHash,
     ) -> Result<Option<Manifest>, PortError> {
-        let Some(json) = self.place.get(presence, &manifest_name(revision)).await? else {
+        let Some(json) = self.pieces.get(presence, &manifest_name(revision)).await? else {
             return Ok(None);
         };
         Manifest::read(&json, revision).map(Some).map_err(|error| {
@@ -128,7 +131,7 @@ impl Revisions {
         if let Some(manifest) = self.manifest(presence, revision).await? {
             return Ok(Some(manifest));
         }
-        let former = self.place.former(presence, revision).await?;
+        let former = self.pieces.former(presence, revision).await?;
         Ok(former.map(|former| Manifest::of(&former.tree, former.built_at, None).0))
     }
 
@@ -138,7 +141,7 @@ impl Revisions {
         presence: PresenceId,
         blob: &Blob,
     ) -> Result<Result<Vec<u8>, DamageFault>, PortError> {
-        let found = self.place.get(presence, &blob_name(&blob.sha256)).await?;
+        let found = self.pieces.get(presence, &blob_name(&blob.sha256)).await?;
         Ok(match found {
             None => Err(DamageFault::Missing),
             Some(octets) if BlobHash::of(&octets) == blob.sha256 => Ok(octets),
@@ -183,7 +186,7 @@ impl Revisions {
         octets: manifest::Octets,
     ) -> Result<(), PortError> {
         let there: BTreeMap<String, u64> = self
-            .place
+            .pieces
             .list(presence, BLOBS)
             .await?
             .into_iter()
@@ -199,7 +202,7 @@ impl Revisions {
             .await?;
         let missing: Vec<Piece> = missing.into_iter().flatten().collect();
         if !missing.is_empty() {
-            self.place.put(presence, missing).await?;
+            self.pieces.put(presence, missing).await?;
         }
         self.write_manifest(presence, manifest).await
     }
@@ -247,11 +250,11 @@ impl Revisions {
             octets: json.into(),
             writing: Writing::Over,
         };
-        self.place.put(presence, vec![piece]).await
+        self.pieces.put(presence, vec![piece]).await
     }
 
     async fn unnamed(&self, presence: PresenceId) -> Result<Unnamed, PortError> {
-        let json = self.place.get(presence, UNNAMED).await?;
+        let json = self.pieces.get(presence, UNNAMED).await?;
         // One that cannot be read is begun anew: what it would have taken away stays longer.
         Ok(json
             .and_then(|json| serde_json::from_slice(&json).ok())
@@ -260,10 +263,10 @@ impl Revisions {
 
     /// Brings revisions of the former format into this one.
     async fn convert(&self, presence: PresenceId) -> Result<(), PortError> {
-        let formers = self.place.formers(presence).await?;
+        let formers = self.pieces.formers(presence).await?;
         for revision in formers.into_iter().take(CONVERTED_MAX) {
             if self.manifest(presence, &revision).await?.is_none()
-                && let Some(former) = self.place.former(presence, &revision).await?
+                && let Some(former) = self.pieces.former(presence, &revision).await?
             {
                 let (manifest, octets) = Manifest::of(&former.tree, former.built_at, None);
                 if manifest.revision != revision {
@@ -272,7 +275,7 @@ impl Revisions {
                 }
                 self.write(presence, &manifest, octets).await?;
             }
-            self.place.remove_former(presence, &revision).await?;
+            self.pieces.remove_former(presence, &revision).await?;
         }
         Ok(())
     }
@@ -283,12 +286,12 @@ impl Revisions {
         keeping: &Keeping,
         hold: &dyn Hold,
     ) -> Result<Tidied, PortError> {
-        self.place.clear(presence).await?;
+        self.pieces.clear(presence).await?;
         self.convert(presence).await?;
         let mut kept = Vec::new();
         // What cannot be read may name anything.
         let mut all_are_read = true;
-        let found = self.place.list(presence, REVISIONS).await?;
+        let found = self.pieces.list(presence, REVISIONS).await?;
         let revisions: Vec<RevisionHash> = found.iter().filter_map(revision_of).collect();
         let read = revisions
             .into_iter()
@@ -328,7 +331,7 @@ impl Revisions {
         let mut tidied = Tidied::default();
         if !expendable.is_empty() && hold.lasts() {
             let names = expendable.iter().map(manifest_name).collect();
-            self.place.remove(presence, names).await?;
+            self.pieces.remove(presence, names).await?;
             tidied.revisions = expendable.len();
             kept.retain(|manifest| !expendable.contains(&manifest.revision));
         }
@@ -350,7 +353,7 @@ impl Revisions {
         let before = self.unnamed(presence).await?;
         let mut unnamed = Unnamed::default();
         let mut taken = Vec::new();
-        for found in self.place.list(presence, BLOBS).await? {
+        for found in self.pieces.list(presence, BLOBS).await? {
             let Ok(hash) = found.name.parse::<BlobHash>() else {
                 continue;
             };
@@ -371,7 +374,7 @@ impl Revisions {
             if !hold.lasts() {
                 return Ok(0);
             }
-            self.place.remove(presence, taken).await?;
+            self.pieces.remove(presence, taken).await?;
         }
         if unnamed != before {
             let json = serde_json::to_vec(&unnamed).map_err(|error| {
@@ -382,7 +385,7 @@ impl Revisions {
                 octets: json.into(),
                 writing: Writing::Over,
             };
-            self.place.put(presence, vec![piece]).await?;
+            self.pieces.put(presence, vec![piece]).await?;
         }
         Ok(count)
     }
@@ -404,7 +407,7 @@ impl SiteStore for Revisions {
         let hold = self.held(presence, action).await?;
         let (manifest, octets) = Manifest::of(tree, origin.built_at, Some(origin));
         let written = async {
-            self.place.clear(presence).await?;
+            self.pieces.clear(presence).await?;
             self.write(presence, &manifest, octets).await
         }
         .await;
@@ -422,14 +425,14 @@ impl SiteStore for Revisions {
     }
 
     async fn revisions(&self, presence: PresenceId) -> Result<Vec<RevisionHash>, PortError> {
-        let found = self.place.list(presence, REVISIONS).await?;
+        let found = self.pieces.list(presence, REVISIONS).await?;
         let mut revisions: BTreeSet<RevisionHash> = found.iter().filter_map(revision_of).collect();
-        revisions.extend(self.place.formers(presence).await?);
+        revisions.extend(self.pieces.formers(presence).await?);
         Ok(revisions.into_iter().collect())
     }
 
     async fn remove_revisions(&self, presence: PresenceId) -> Result<(), PortError> {
-        self.place.erase(presence).await
+        self.pieces.erase(presence, Some(REVISIONS)).await
     }
 
     async fn file(
@@ -440,7 +443,7 @@ impl SiteStore for Revisions {
     ) -> Result<Option<SiteFile>, PortError> {
         let action = || format!("reading `{path}` of revision `{revision}`");
         let Some(manifest) = self.manifest(presence, revision).await? else {
-            let former = self.place.former(presence, revision).await?;
+            let former = self.pieces.former(presence, revision).await?;
             let former = former
                 .ok_or_else(|| PortError::transient(action(), "the revision is not there"))?;
             return Ok(former.tree.get(path).cloned());
@@ -512,7 +515,7 @@ impl RevisionShelf for Revisions {
                     Ok(true)
                 }
                 // In the former format nothing is ever taken away.
-                None => Ok(self.place.former(presence, revision).await?.is_some()),
+                None => Ok(self.pieces.former(presence, revision).await?.is_some()),
             }
         }
         .await;
@@ -533,8 +536,8 @@ impl RevisionShelf for Revisions {
             }]
         };
         let name = manifest_name(revision);
-        let manifest = match self.place.get(presence, &name).await? {
-            None => match self.place.former(presence, revision).await {
+        let manifest = match self.pieces.get(presence, &name).await? {
+            None => match self.pieces.former(presence, revision).await {
                 Ok(Some(former)) if former.tree.revision() == *revision => return Ok(Vec::new()),
                 Ok(None) => return Ok(of_manifest(DamageFault::Missing)),
                 // A piece of it is not there, or not as it was.
@@ -600,7 +603,7 @@ impl RevisionShelf for Revisions {
         let (revisions, keeping) = (self.clone(), keeping.clone());
         // Whoever stops waiting must not end the hold while something is still being taken away.
         let tidied = tokio::spawn(async move {
-            let Some(hold) = revisions.place.hold(presence, Wait::No).await? else {
+            let Some(hold) = revisions.pieces.hold(presence, Wait::No).await? else {
                 return Ok(Tidied::default());
             };
             let tidied = revisions.tidy_held(presence, &keeping, &*hold).await;

@@ -190,9 +190,9 @@ async fn who_is_not_alone_waits_or_leaves() {
     let root = tempfile::tempdir().unwrap();
     let revisions = Revisions::in_folder(root.path()).unwrap();
     let presence = PresenceId::new();
-    let hold = revisions.place.hold(presence, Wait::No).await.unwrap();
+    let hold = revisions.pieces.hold(presence, Wait::No).await.unwrap();
     let other = Revisions::in_folder(root.path()).unwrap();
-    let refused = other.place.hold(presence, Wait::No).await.unwrap();
+    let refused = other.pieces.hold(presence, Wait::No).await.unwrap();
     assert!(refused.is_none());
     let tidied = other.tidy(presence, &keeping(Timestamp::now(), &[])).await;
     assert_eq!(tidied.unwrap(), Tidied::default());

@@ -1,5 +1,8 @@
-//! Where the pieces of revisions lie. A piece has a name within its presence: `blobs/HASH` are
-//! octets, `revisions/HASH.json` what a revision is made of, `unnamed.json` what no revision names.
+//! Where sequences of octets lie, the pieces of revisions and pictures: in a folder or in a bucket. A piece has a
+//! name within its presence.
+
+mod bucket;
+mod folder;
 
 use std::fmt;
 
@@ -10,21 +13,21 @@ use hiendien_domain::site::{FileTree, RevisionHash};
 use hiendien_engine::ports::PortError;
 use jiff::Timestamp;
 
-pub(super) const BLOBS: &str = "blobs";
-pub(super) const REVISIONS: &str = "revisions";
-pub(super) const UNNAMED: &str = "unnamed.json";
+pub(crate) use bucket::Bucket;
+pub use bucket::{S3Error, S3Settings};
+pub(crate) use folder::Folder;
 
 /// A piece on its way in.
 #[derive(Debug, Clone)]
-pub(super) struct Piece {
-    pub(super) name: String,
-    pub(super) octets: Bytes,
-    pub(super) writing: Writing,
+pub(crate) struct Piece {
+    pub(crate) name: String,
+    pub(crate) octets: Bytes,
+    pub(crate) writing: Writing,
 }
 
 /// Whether a piece may be there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Writing {
+pub(crate) enum Writing {
     /// Named by its own hash: whoever was first has written the same.
     Once,
     Over,
@@ -32,35 +35,36 @@ pub(super) enum Writing {
 
 /// A piece that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
-    /// Without the folder it was asked for.
-    pub(super) name: String,
-    pub(super) bytes: u64,
+pub(crate) struct Found {
+    /// Without the folder it was listed by.
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    pub(crate) written_at: Timestamp,
 }
 
 /// A revision in the format before this one: a folder with all its files.
 #[derive(Debug)]
-pub(super) struct Former {
-    pub(super) tree: FileTree,
-    pub(super) built_at: Timestamp,
+pub(crate) struct Former {
+    pub(crate) tree: FileTree,
+    pub(crate) built_at: Timestamp,
 }
 
 /// A folder, or a bucket. Every piece is there whole or not at all.
 #[async_trait]
-pub(super) trait Place: fmt::Debug + Send + Sync {
+pub(crate) trait Pieces: fmt::Debug + Send + Sync {
     /// Writes the pieces, in no order. Durable when it returns.
     async fn put(&self, presence: PresenceId, pieces: Vec<Piece>) -> Result<(), PortError>;
 
     async fn get(&self, presence: PresenceId, name: &str) -> Result<Option<Vec<u8>>, PortError>;
 
-    /// All pieces whose names begin with `folder/`.
+    /// All pieces whose names begin with `folder/`; those in no folder for an empty one.
     async fn list(&self, presence: PresenceId, folder: &str) -> Result<Vec<Found>, PortError>;
 
     /// Takes pieces away; gone already is no error.
     async fn remove(&self, presence: PresenceId, names: Vec<String>) -> Result<(), PortError>;
 
-    /// Takes all away at once: what is half gone is not found.
-    async fn erase(&self, presence: PresenceId) -> Result<(), PortError>;
+    /// Takes all away at once; where that cannot be, those in the folder `first` go first.
+    async fn erase(&self, presence: PresenceId, first: Option<&str>) -> Result<(), PortError>;
 
     /// Waits to be the only one who adds to a presence or takes from it; `None` where the wait is over
     /// and another still is.
@@ -83,14 +87,14 @@ pub(super) trait Place: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// Clears away what a crash has left half-written; called by who holds the presence.
+    /// Clears away what a crash has left half-written, not what a living process writes.
     async fn clear(&self, _: PresenceId) -> Result<(), PortError> {
         Ok(())
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wait {
+pub(crate) enum Wait {
     No,
     Bounded,
 }
@@ -98,7 +102,7 @@ pub(super) enum Wait {
 /// The right to add to a presence and to take from it. It ends by being let go, with its process,
 /// or after a while.
 #[async_trait]
-pub(super) trait Hold: Send + Sync {
+pub(crate) trait Hold: Send + Sync {
     /// Whether it will last for one more call to the place.
     fn lasts(&self) -> bool;
 

@@ -1,4 +1,4 @@
-//! Revisions in a bucket of an S3 service, in the same layout as in a folder.
+//! Pieces in a bucket of an S3 service, in the same layout as in a folder.
 //!
 //! S3 has no locks. Whoever adds to a presence or takes from it writes a lease into one object,
 //! by a conditional put; it is let go by making it end, and one that was left behind ends by itself.
@@ -20,8 +20,8 @@ use object_store::aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut};
 use object_store::client::{HttpClient, HttpConnector};
 use object_store::path::Path as Key;
 use object_store::{
-    BackoffConfig, ClientOptions, Error, ObjectStore as _, ObjectStoreExt as _, PutMode,
-    PutOptions, PutPayload, RetryConfig, UpdateVersion,
+    BackoffConfig, ClientOptions, Error, ObjectMeta, ObjectStore as _, ObjectStoreExt as _,
+    PutMode, PutOptions, PutPayload, RetryConfig, UpdateVersion,
 };
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
-use super::place::{Found, Hold, Piece, Place, Wait, Writing};
+use super::{Found, Hold, Piece, Pieces, Wait, Writing};
 
 /// Requests at once of one call.
 const AT_ONCE: usize = 16;
@@ -89,9 +89,12 @@ pub enum S3Error {
     Client(#[source] reqwest::Error),
 }
 
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     store: Arc<AmazonS3>,
+    /// Begins the name of every object of ours, empty or with a slash at its end.
     prefix: String,
+    /// Of what the pieces are.
+    what: &'static str,
     place: String,
     clock: Arc<dyn Clock>,
 }
@@ -166,7 +169,13 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 impl Bucket {
-    pub(super) fn open(settings: &S3Settings, clock: Arc<dyn Clock>) -> Result<Self, S3Error> {
+    /// Uses what begins with `folder`, after the prefix of the settings. Asks nothing yet.
+    pub(crate) fn open(
+        settings: &S3Settings,
+        folder: &str,
+        what: &'static str,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, S3Error> {
         let plain = settings.endpoint.scheme() != "https";
         if plain && !is_loopback(&settings.endpoint) {
             return Err(S3Error::Plain(settings.endpoint.clone()));
@@ -193,27 +202,32 @@ impl Bucket {
             .with_http_connector(OneClient(client(settings)?))
             .build()
             .map_err(S3Error::Settings)?;
+        let mut prefix = String::new();
+        for part in [settings.prefix.trim_matches('/'), folder] {
+            if !part.is_empty() {
+                prefix.push_str(part);
+                prefix.push('/');
+            }
+        }
         Ok(Self {
             store: Arc::new(store),
-            prefix: settings.prefix.trim_matches('/').to_owned(),
+            prefix,
+            what,
             place: format!("{} at {}", settings.bucket, settings.endpoint),
             clock,
         })
     }
 
     fn root(&self, presence: PresenceId) -> String {
-        match self.prefix.as_str() {
-            "" => presence.to_string(),
-            prefix => format!("{prefix}/{presence}"),
-        }
+        format!("{}{presence}", self.prefix)
     }
 
     fn key(&self, presence: PresenceId, name: &str) -> Key {
         Key::from(format!("{}/{name}", self.root(presence)))
     }
 
-    fn error(&self, action: &str, error: Error) -> PortError {
-        let action = format!("{action} in bucket `{}`", self.place);
+    fn error(&self, doing: &str, error: Error) -> PortError {
+        let action = format!("{doing} {} in bucket `{}`", self.what, self.place);
         match error {
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
                 PortError::misconfigured(
@@ -225,22 +239,20 @@ impl Bucket {
         }
     }
 
-    /// The names and sizes of all objects under a key.
-    async fn under(&self, key: &Key, action: &str) -> Result<Vec<(Key, u64)>, PortError> {
-        let listed = self.store.list(Some(key));
-        let listed = listed.map_ok(|object| (object.location, object.size));
-        let listed: Result<Vec<_>, _> = listed.try_collect().await;
-        listed.map_err(|error| self.error(action, error))
+    /// All objects under a key.
+    async fn under(&self, key: &Key, doing: &str) -> Result<Vec<ObjectMeta>, PortError> {
+        let listed: Result<Vec<_>, _> = self.store.list(Some(key)).try_collect().await;
+        listed.map_err(|error| self.error(doing, error))
     }
 
-    async fn remove_keys(&self, keys: Vec<Key>, action: &str) -> Result<(), PortError> {
+    async fn remove_keys(&self, keys: Vec<Key>, doing: &str) -> Result<(), PortError> {
         let keys = stream::iter(keys.into_iter().map(Ok)).boxed();
         let removed = self.store.delete_stream(keys);
         let removed: Vec<Result<Key, Error>> = removed.collect().await;
         for removed in removed {
             match removed {
                 Ok(_) | Err(Error::NotFound { .. }) => {}
-                Err(error) => return Err(self.error(action, error)),
+                Err(error) => return Err(self.error(doing, error)),
             }
         }
         Ok(())
@@ -248,7 +260,7 @@ impl Bucket {
 }
 
 #[async_trait]
-impl Place for Bucket {
+impl Pieces for Bucket {
     async fn put(&self, presence: PresenceId, pieces: Vec<Piece>) -> Result<(), PortError> {
         let puts = pieces.into_iter().map(|piece| {
             let key = self.key(presence, &piece.name);
@@ -260,7 +272,7 @@ impl Place for Bucket {
                 let payload = PutPayload::from_bytes(piece.octets);
                 match self.store.put_opts(&key, payload, mode.into()).await {
                     Ok(_) | Err(Error::AlreadyExists { .. }) => Ok(()),
-                    Err(error) => Err(self.error("writing a revision", error)),
+                    Err(error) => Err(self.error("writing", error)),
                 }
             }
         });
@@ -279,17 +291,18 @@ impl Place for Bucket {
         match read.await {
             Ok(octets) => Ok(Some(octets.into())),
             Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.error("reading a revision", error)),
+            Err(error) => Err(self.error("reading", error)),
         }
     }
 
     async fn list(&self, presence: PresenceId, folder: &str) -> Result<Vec<Found>, PortError> {
         let key = self.key(presence, folder);
-        let found = self.under(&key, "listing the revisions").await?;
-        let found = found.into_iter().filter_map(|(key, bytes)| {
+        let found = self.under(&key, "listing").await?;
+        let found = found.into_iter().filter_map(|object| {
             Some(Found {
-                name: key.filename()?.to_owned(),
-                bytes,
+                name: object.location.filename()?.to_owned(),
+                bytes: object.size,
+                written_at: Timestamp::from_second(object.last_modified.timestamp()).ok()?,
             })
         });
         Ok(found.collect())
@@ -297,20 +310,16 @@ impl Place for Bucket {
 
     async fn remove(&self, presence: PresenceId, names: Vec<String>) -> Result<(), PortError> {
         let keys = names.iter().map(|name| self.key(presence, name)).collect();
-        self.remove_keys(keys, "taking old revisions away").await
+        self.remove_keys(keys, "taking from").await
     }
 
-    /// What a revision is made of goes first: without it nothing of it is found.
-    async fn erase(&self, presence: PresenceId) -> Result<(), PortError> {
-        let action = "erasing the revisions";
-        for part in [super::place::REVISIONS, ""] {
-            let root = match part {
-                "" => Key::from(self.root(presence)),
-                part => self.key(presence, part),
-            };
-            let keys = self.under(&root, action).await?;
-            let keys = keys.into_iter().map(|(key, _)| key).collect();
-            self.remove_keys(keys, action).await?;
+    async fn erase(&self, presence: PresenceId, first: Option<&str>) -> Result<(), PortError> {
+        let doing = "erasing";
+        let first = first.map(|first| self.key(presence, first));
+        for root in first.into_iter().chain([Key::from(self.root(presence))]) {
+            let keys = self.under(&root, doing).await?;
+            let keys = keys.into_iter().map(|object| object.location).collect();
+            self.remove_keys(keys, doing).await?;
         }
         Ok(())
     }
@@ -359,18 +368,18 @@ struct Lease {
 impl Bucket {
     /// Takes the lease where no other holds it.
     async fn lease(&self, key: &Key) -> Result<Option<Lease>, PortError> {
-        let action = "taking the lease of the revisions";
+        let doing = "taking the lease of";
         let now = self.clock.now();
         let mode = match self.store.get(key).await {
             Err(Error::NotFound { .. }) => PutMode::Create,
-            Err(error) => return Err(self.error(action, error)),
+            Err(error) => return Err(self.error(doing, error)),
             Ok(found) => {
                 let version = UpdateVersion {
                     e_tag: found.meta.e_tag.clone(),
                     version: found.meta.version.clone(),
                 };
                 let json = found.bytes().await;
-                let json = json.map_err(|error| self.error(action, error))?;
+                let json = json.map_err(|error| self.error(doing, error))?;
                 // One that cannot be read holds nothing.
                 let held: Option<Written> = serde_json::from_slice(&json).ok();
                 if held.is_some_and(|held| held.until > now) {
@@ -397,7 +406,7 @@ impl Bucket {
             Err(
                 Error::AlreadyExists { .. } | Error::Precondition { .. } | Error::NotFound { .. },
             ) => Ok(None),
-            Err(error) => Err(self.error(action, error)),
+            Err(error) => Err(self.error(doing, error)),
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Revisions in a folder: one directory per presence.
+//! Pieces in a folder: one directory per presence.
 //!
 //! A piece is written beside its place, flushed, and renamed into it. What is erased is renamed out
 //! of its place first. Whoever adds or takes holds a lock of the file system, which ends with the
 //! process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::place::{Former, Found, Hold, Piece, Place, Wait};
+use super::{Former, Found, Hold, Piece, Pieces, Wait};
 
 /// Begins the name of what is on its way in.
 const NEW: &str = ".new-";
@@ -34,8 +34,10 @@ const FORMER_MANIFEST: &str = "manifest.json";
 const FORMER_FILES: &str = "files";
 
 #[derive(Debug, Clone)]
-pub(super) struct Folder {
+pub(crate) struct Folder {
     root: PathBuf,
+    /// Of what the pieces are.
+    what: &'static str,
 }
 
 /// What a revision of the former format holds, by path.
@@ -55,7 +57,7 @@ struct FormerEntry {
 
 impl Folder {
     /// Uses the folder `root`, made where there is none; what a crash left half-erased is cleared away.
-    pub(super) fn open(root: &Path) -> io::Result<Self> {
+    pub(crate) fn open(root: &Path, what: &'static str) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         for presence in fs::read_dir(root)? {
             let presence = presence?;
@@ -65,6 +67,7 @@ impl Folder {
         }
         Ok(Self {
             root: root.to_owned(),
+            what,
         })
     }
 
@@ -75,23 +78,23 @@ impl Folder {
     /// Does it off the async threads.
     async fn blocking<T: Send + 'static>(
         &self,
-        action: &str,
+        doing: &str,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T, PortError> {
         let done = tokio::task::spawn_blocking(work).await;
-        let done = done.map_err(|error| PortError::transient(action, error))?;
-        done.map_err(|error| self.error(action, error))
+        let done = done.unwrap_or_else(|error| Err(io::Error::other(error)));
+        done.map_err(|error| self.error(doing, error))
     }
 
-    fn error(&self, action: &str, error: io::Error) -> PortError {
-        let root = self.root.display();
-        let hint = match error.kind() {
+    fn error(&self, doing: &str, error: io::Error) -> PortError {
+        let (root, what) = (self.root.display(), self.what);
+        let action = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                format!("{action}: the disk that holds `{root}` is full, free some space; it")
+                format!("{doing} {what}: the disk that holds `{root}` is full, free some space; it")
             }
-            _ => format!("{action} under `{root}`"),
+            _ => format!("{doing} {what} under `{root}`"),
         };
-        PortError::transient(hint, error)
+        PortError::transient(action, error)
     }
 }
 
@@ -112,12 +115,13 @@ fn write(directory: &Path, piece: &Piece) -> io::Result<PathBuf> {
     let folder = place.parent().unwrap_or(directory).to_owned();
     fs::create_dir_all(&folder)?;
     let new = folder.join(format!("{NEW}{}", Uuid::new_v4()));
-    let written = File::create(&new)
-        .and_then(|mut file| {
-            file.write_all(&piece.octets)?;
-            file.sync_all()
-        })
-        .and_then(|()| fs::rename(&new, &place));
+    let written = File::create(&new).and_then(|mut file| {
+        // Held until it is in its place, so that it is told from what a crash has left.
+        file.lock()?;
+        file.write_all(&piece.octets)?;
+        file.sync_all()?;
+        fs::rename(&new, &place)
+    });
     if written.is_err() {
         // Nothing half-made stays; what cannot be removed now is cleared away later.
         let _ = fs::remove_file(&new);
@@ -127,12 +131,9 @@ fn write(directory: &Path, piece: &Piece) -> io::Result<PathBuf> {
 
 fn put(root: &Path, directory: &Path, pieces: &[Piece]) -> io::Result<()> {
     let is_new = !directory.exists();
-    let mut folders: Vec<PathBuf> = Vec::new();
+    let mut folders = BTreeSet::new();
     for piece in pieces {
-        let folder = write(directory, piece)?;
-        if !folders.contains(&folder) {
-            folders.push(folder);
-        }
+        folders.insert(write(directory, piece)?);
     }
     for folder in &folders {
         File::open(folder)?.sync_all()?;
@@ -159,9 +160,11 @@ fn list(folder: &Path) -> io::Result<Vec<Found>> {
             continue;
         }
         if let Some(metadata) = unless_gone(entry.metadata())? {
+            let written_at = Timestamp::try_from(metadata.modified()?);
             found.push(Found {
                 name,
                 bytes: metadata.len(),
+                written_at: written_at.map_err(io::Error::other)?,
             });
         }
     }
@@ -226,23 +229,36 @@ fn former(place: &Path) -> io::Result<Option<Former>> {
 
 /// Clears half-written pieces away, of this format and of the former one.
 fn clear(directory: &Path) -> io::Result<()> {
-    for folder in ["", super::place::BLOBS, super::place::REVISIONS] {
-        let Some(entries) = unless_gone(fs::read_dir(directory.join(folder)))? else {
+    let mut folders = vec![directory.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Some(entries) = unless_gone(fs::read_dir(&folder))? else {
             continue;
         };
         for entry in entries {
             let entry = entry?;
-            if begins(&entry.file_name(), NEW) {
-                let path = entry.path();
-                unless_gone(if entry.file_type()?.is_dir() {
-                    fs::remove_dir_all(path)
-                } else {
-                    fs::remove_file(path)
-                })?;
+            let is_new = begins(&entry.file_name(), NEW);
+            match (entry.file_type()?.is_dir(), is_new) {
+                (true, true) => drop(unless_gone(fs::remove_dir_all(entry.path()))?),
+                // Pieces lie in folders of one level.
+                (true, false) if folder == directory => folders.push(entry.path()),
+                (false, true) => clear_file(&entry.path())?,
+                (_, false) => {}
             }
         }
     }
     Ok(())
+}
+
+/// Clears a half-written file away, unless a living process writes it.
+fn clear_file(new: &Path) -> io::Result<()> {
+    let Some(file) = unless_gone(File::open(new))? else {
+        return Ok(());
+    };
+    match file.try_lock() {
+        Ok(()) => unless_gone(fs::remove_file(new)).map(drop),
+        Err(TryLockError::WouldBlock) => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 /// The lock file of a presence, held.
@@ -259,40 +275,47 @@ impl Hold for Locked {
 }
 
 #[async_trait]
-impl Place for Folder {
+impl Pieces for Folder {
     async fn put(&self, presence: PresenceId, pieces: Vec<Piece>) -> Result<(), PortError> {
         let (root, directory) = (self.root.clone(), self.directory(presence));
         let work = move || put(&root, &directory, &pieces);
-        self.blocking("writing a revision", work).await
+        self.blocking("writing", work).await
     }
 
     async fn get(&self, presence: PresenceId, name: &str) -> Result<Option<Vec<u8>>, PortError> {
         let path = self.directory(presence).join(name);
         let work = move || unless_gone(fs::read(path));
-        self.blocking("reading a revision", work).await
+        self.blocking("reading", work).await
     }
 
     async fn list(&self, presence: PresenceId, folder: &str) -> Result<Vec<Found>, PortError> {
         let folder = self.directory(presence).join(folder);
         let work = move || list(&folder);
-        self.blocking("listing the revisions", work).await
+        self.blocking("listing", work).await
     }
 
     async fn remove(&self, presence: PresenceId, names: Vec<String>) -> Result<(), PortError> {
         let directory = self.directory(presence);
         let work = move || {
+            let mut folders = BTreeSet::new();
             for name in names {
-                unless_gone(fs::remove_file(directory.join(name)))?;
+                let place = directory.join(name);
+                folders.extend(place.parent().map(Path::to_owned));
+                unless_gone(fs::remove_file(place))?;
+            }
+            // What was erased must not come back after a power cut.
+            for folder in folders {
+                unless_gone(File::open(folder))?.map_or(Ok(()), |folder| folder.sync_all())?;
             }
             Ok(())
         };
-        self.blocking("taking old revisions away", work).await
+        self.blocking("taking from", work).await
     }
 
-    async fn erase(&self, presence: PresenceId) -> Result<(), PortError> {
+    async fn erase(&self, presence: PresenceId, _: Option<&str>) -> Result<(), PortError> {
         let root = self.root.clone();
         let work = move || erase(&root, presence);
-        self.blocking("erasing the revisions", work).await
+        self.blocking("erasing", work).await
     }
 
     async fn hold(
@@ -300,18 +323,18 @@ impl Place for Folder {
         presence: PresenceId,
         wait: Wait,
     ) -> Result<Option<Box<dyn Hold>>, PortError> {
-        let action = "locking the revisions";
+        let doing = "locking";
         let directory = self.directory(presence);
         let open = move || {
             fs::create_dir_all(&directory)?;
             File::create(directory.join(LOCK))
         };
-        let file = self.blocking(action, open).await?;
+        let file = self.blocking(doing, open).await?;
         let began = Instant::now();
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Some(Box::new(Locked(file)))),
-                Err(TryLockError::Error(error)) => return Err(self.error(action, error)),
+                Err(TryLockError::Error(error)) => return Err(self.error(doing, error)),
                 Err(TryLockError::WouldBlock) => {}
             }
             if wait == Wait::No || began.elapsed() > LOCK_WAIT {
@@ -324,7 +347,7 @@ impl Place for Folder {
     async fn formers(&self, presence: PresenceId) -> Result<Vec<RevisionHash>, PortError> {
         let directory = self.directory(presence);
         let work = move || formers(&directory);
-        self.blocking("listing the revisions", work).await
+        self.blocking("listing", work).await
     }
 
     async fn former(
@@ -334,7 +357,7 @@ impl Place for Folder {
     ) -> Result<Option<Former>, PortError> {
         let place = self.directory(presence).join(revision.as_str());
         let work = move || former(&place);
-        self.blocking("reading a revision", work).await
+        self.blocking("reading", work).await
     }
 
     async fn remove_former(
@@ -352,13 +375,13 @@ impl Place for Folder {
             }
             Ok(())
         };
-        self.blocking("taking old revisions away", work).await
+        self.blocking("taking from", work).await
     }
 
     async fn clear(&self, presence: PresenceId) -> Result<(), PortError> {
         let directory = self.directory(presence);
         let work = move || clear(&directory);
-        self.blocking("clearing half-written revisions away", work)
+        self.blocking("clearing half-written pieces away from", work)
             .await
     }
 }
