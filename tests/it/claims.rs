@@ -158,10 +158,18 @@ fn any_value() -> impl Strategy<Value = Value> {
         "[a-z.]{1,64}@\\PC{1,20}\\.vn".prop_map(Value::from),
         "([\r\n\t .,a-zÀ-ỹ]|\\PC){0,40}".prop_map(Value::from),
     ];
-    leaf.prop_recursive(3, 16, 4, |inner| {
+    nested(leaf, "[a-z_]{0,12}")
+}
+
+/// Arrays and objects of `leaf`, whose members have names like `member`.
+pub(crate) fn nested(
+    leaf: impl Strategy<Value = Value> + 'static,
+    member: &'static str,
+) -> impl Strategy<Value = Value> {
+    leaf.prop_recursive(4, 24, 4, move |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            proptest::collection::btree_map("[a-z_]{0,12}", inner, 0..4)
+            proptest::collection::btree_map(member, inner, 0..4)
                 .prop_map(|members| Value::Object(members.into_iter().collect())),
         ]
     })

@@ -280,13 +280,7 @@ fn any_value() -> impl Strategy<Value = Value> {
         Just(Value::from(IMAGE)),
         "(\\]\\(|anh:|[0-9a-f]|\n){0,80}".prop_map(Value::from),
     ];
-    leaf.prop_recursive(4, 24, 4, |inner| {
-        prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            proptest::collection::btree_map("[a-zA-Z$_/~ ]{0,12}", inner, 0..4)
-                .prop_map(|members| Value::Object(members.into_iter().collect())),
-        ]
-    })
+    crate::claims::nested(leaf, "[a-zA-Z$_/~ ]{0,12}")
 }
 
 proptest! {

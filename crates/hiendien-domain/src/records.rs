@@ -144,6 +144,16 @@ pub struct ZoneSpec {
 struct Collector(BTreeMap<(DomainName, RecordKind), Rrset>);
 
 impl Collector {
+    /// Begins a zone with its name servers.
+    fn at(apex: &DomainName, platform: &Platform) -> Self {
+        let mut zone = Self::default();
+        for server in &platform.name_servers {
+            let target = server.name.clone();
+            zone.add(apex, NS_TTL_SECS, RecordData::Ns { target });
+        }
+        zone
+    }
+
     fn add(&mut self, owner: &DomainName, ttl_secs: u32, data: RecordData) {
         self.0
             .entry((owner.clone(), data.kind()))
@@ -229,18 +239,9 @@ pub fn presence_zone(inputs: ZoneInputs<'_>, platform: &Platform) -> ZoneSpec {
         apex.prefixed(labels)
             .expect("a granted name leaves room for its service labels")
     };
-    let mut zone = Collector::default();
+    let mut zone = Collector::at(apex, platform);
     let txt = |text: String| RecordData::Txt { text };
 
-    for server in &platform.name_servers {
-        zone.add(
-            apex,
-            NS_TTL_SECS,
-            RecordData::Ns {
-                target: server.name.clone(),
-            },
-        );
-    }
     for &address in &platform.edge_addresses {
         zone.add(apex, ADDRESS_TTL_SECS, RecordData::address(address));
     }
@@ -385,18 +386,9 @@ pub fn platform_zone(platform: &Platform, policy_id: &str) -> ZoneSpec {
         apex.prefixed(labels)
             .expect("a checked platform apex leaves room for its host names")
     };
-    let mut zone = Collector::default();
+    let mut zone = Collector::at(apex, platform);
     let txt = |text: String| RecordData::Txt { text };
 
-    for server in &platform.name_servers {
-        zone.add(
-            apex,
-            NS_TTL_SECS,
-            RecordData::Ns {
-                target: server.name.clone(),
-            },
-        );
-    }
     for host in platform
         .name_servers
         .iter()
