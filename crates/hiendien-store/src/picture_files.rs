@@ -3,13 +3,11 @@
 //!
 //! All are named by what was uploaded, so writing one again changes nothing.
 
-use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use hiendien_domain::content::{ImageId, Picture};
 use hiendien_domain::ids::PresenceId;
@@ -20,7 +18,7 @@ use hiendien_engine::pictures::{Image, ImageState};
 use hiendien_engine::ports::{PictureFiles, PortError};
 use jiff::Timestamp;
 
-use crate::pieces::{Bucket, Folder, Found, Piece, Pieces, S3Error, S3Settings, Writing};
+use crate::pieces::{Bucket, Folder, Found, Piece, Pieces, S3Error, S3Settings};
 
 /// What the places call it when something fails.
 const WHAT: &str = "the pictures";
@@ -36,18 +34,9 @@ const READ_AT_ONCE: usize = 16;
 const TAKEN_MAX: usize = 1000;
 
 /// The [`PictureFiles`] port over a folder or a bucket.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct PicturePlace {
     pieces: Arc<dyn Pieces>,
-}
-
-impl fmt::Debug for PicturePlace {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_tuple("PicturePlace")
-            .field(&self.pieces)
-            .finish()
-    }
 }
 
 impl PicturePlace {
@@ -65,11 +54,6 @@ impl PicturePlace {
         })
     }
 
-    async fn put(&self, presence: PresenceId, pieces: Vec<Piece>) -> Result<(), PortError> {
-        self.pieces.clear(presence).await?;
-        self.pieces.put(presence, pieces).await
-    }
-
     async fn read(
         &self,
         presence: PresenceId,
@@ -77,14 +61,6 @@ impl PicturePlace {
     ) -> Result<(String, Option<SiteFile>), PortError> {
         let file = self.file(presence, &path).await?;
         Ok((path, file))
-    }
-}
-
-fn piece(name: String, octets: impl Into<Bytes>) -> Piece {
-    Piece {
-        name,
-        octets: octets.into(),
-        writing: Writing::Over,
     }
 }
 
@@ -120,8 +96,8 @@ impl PictureFiles for PicturePlace {
         image: &ImageId,
         upload: Vec<u8>,
     ) -> Result<(), PortError> {
-        self.put(presence, vec![piece(upload_name(image), upload)])
-            .await
+        let piece = Piece::over(upload_name(image), upload);
+        self.pieces.put(presence, vec![piece]).await
     }
 
     async fn upload(
@@ -149,9 +125,9 @@ impl PictureFiles for PicturePlace {
                 let fault = format!("`{path}` is not of a picture");
                 PortError::misconfigured("keeping a picture", fault)
             })?;
-            pieces.push(piece(name.to_owned(), file.identity.clone()));
+            pieces.push(Piece::over(name.to_owned(), file.identity.clone()));
         }
-        self.put(presence, pieces).await
+        self.pieces.put(presence, pieces).await
     }
 
     async fn files(
@@ -189,10 +165,9 @@ impl PictureFiles for PicturePlace {
     }
 
     async fn remove_image(&self, presence: PresenceId, image: &ImageId) -> Result<(), PortError> {
-        let of_it = [format!("{image}-"), upload_name(image)];
         let found = self.pieces.list(presence, "").await?;
         let names = found.into_iter().map(|found| found.name);
-        let names = names.filter(|name| of_it.iter().any(|with| name.starts_with(with)));
+        let names = names.filter(|name| image_of(name).is_some_and(|(of, _)| of == *image));
         self.pieces.remove(presence, names.collect()).await
     }
 
@@ -270,9 +245,8 @@ mod tests {
         living.lock().unwrap();
         let store = PicturePlace::in_folder(root.path()).unwrap();
         assert!(!gone.exists());
-        let image = ImageId::of(b"1");
         store
-            .put_upload(presence, &image, b"1".to_vec())
+            .tidy(presence, &[], Timestamp::UNIX_EPOCH)
             .await
             .unwrap();
         assert!(!half.exists() && held.exists());

@@ -12,8 +12,7 @@ use hiendien_domain::platform::Platform;
 use hiendien_domain::term::TermRules;
 use hiendien_engine::ports::KeepRules;
 use hiendien_engine::webhooks::DeliverySettings;
-use hiendien_store::S3Settings;
-use hiendien_store::{Place, PostgresSettings, StoreSettings};
+use hiendien_store::{Place, PostgresSettings, S3Settings, StoreSettings};
 use serde::Deserialize;
 
 /// Everything an operator sets.

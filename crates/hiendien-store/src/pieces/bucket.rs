@@ -1,6 +1,6 @@
 //! Pieces in a bucket of an S3 service, in the same layout as in a folder.
 //!
-//! S3 has no locks. Whoever adds to a presence or takes from it writes a lease into one object,
+//! S3 has no locks. Whoever is to be alone with a presence writes a lease into one object,
 //! by a conditional put; it is let go by making it end, and one that was left behind ends by itself.
 
 use std::fs;

@@ -1,8 +1,8 @@
 //! Pieces in a folder: one directory per presence.
 //!
 //! A piece is written beside its place, flushed, and renamed into it. What is erased is renamed out
-//! of its place first. Whoever adds or takes holds a lock of the file system, which ends with the
-//! process.
+//! of its place first. Whoever is to be alone with a presence holds a lock of the file system, which
+//! ends with the process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;

@@ -25,6 +25,17 @@ pub(crate) struct Piece {
     pub(crate) writing: Writing,
 }
 
+impl Piece {
+    /// One that takes the place of any of its name.
+    pub(crate) fn over(name: String, octets: impl Into<Bytes>) -> Self {
+        Self {
+            name,
+            octets: octets.into(),
+            writing: Writing::Over,
+        }
+    }
+}
+
 /// Whether a piece may be there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Writing {
@@ -57,7 +68,7 @@ pub(crate) trait Pieces: fmt::Debug + Send + Sync {
 
     async fn get(&self, presence: PresenceId, name: &str) -> Result<Option<Vec<u8>>, PortError>;
 
-    /// All pieces whose names begin with `folder/`; those in no folder for an empty one.
+    /// All pieces whose names begin with `folder/`; for an empty one those of a presence that has no folders.
     async fn list(&self, presence: PresenceId, folder: &str) -> Result<Vec<Found>, PortError>;
 
     /// Takes pieces away; gone already is no error.

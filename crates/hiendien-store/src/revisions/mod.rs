@@ -13,7 +13,6 @@
 mod manifest;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -50,18 +49,9 @@ const TAKEN_MAX: usize = 200;
 const CONVERTED_MAX: usize = 20;
 
 /// The [`SiteStore`] and [`RevisionShelf`] ports over a folder or a bucket.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Revisions {
     pieces: Arc<dyn Pieces>,
-}
-
-impl fmt::Debug for Revisions {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_tuple("Revisions")
-            .field(&self.pieces)
-            .finish()
-    }
 }
 
 /// Since when no revision names these octets.
@@ -245,11 +235,7 @@ impl Revisions {
         let json = manifest
             .to_json()
             .map_err(|error| PortError::misconfigured("describing a revision", error))?;
-        let piece = Piece {
-            name: manifest_name(&manifest.revision),
-            octets: json.into(),
-            writing: Writing::Over,
-        };
+        let piece = Piece::over(manifest_name(&manifest.revision), json);
         self.pieces.put(presence, vec![piece]).await
     }
 
@@ -380,11 +366,7 @@ impl Revisions {
             let json = serde_json::to_vec(&unnamed).map_err(|error| {
                 PortError::misconfigured("noting what no revision names", error)
             })?;
-            let piece = Piece {
-                name: UNNAMED.to_owned(),
-                octets: json.into(),
-                writing: Writing::Over,
-            };
+            let piece = Piece::over(UNNAMED.to_owned(), json);
             self.pieces.put(presence, vec![piece]).await?;
         }
         Ok(count)
